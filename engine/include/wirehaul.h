@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libwirehaul: record network traffic to disk, losing nothing it does not admit to.
+ *
+ * This is the whole public interface. A program fills a struct wh_config, opens a capture, starts it, waits on the
+ * capture's descriptor until it has ended, and closes it. The library starts its own threads; it installs no signal
+ * handler, prints nothing and never ends the process. Every function that can fail returns an enum wh_result and puts
+ * words for a person into a struct wh_message that the caller owns.
+ *
+ * Threads: wh_capture_stop() and wh_capture_rotate() may be called from any thread and from a signal handler. The
+ * statistics calls may be made from any thread. All other calls on one capture belong to one thread at a time.
+ */
+#ifndef WIREHAUL_H
+#define WIREHAUL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WIREHAUL_VERSION "0.1.0"
+
+/* Marks what a shared build of the library exports; everything else in it stays hidden. */
+#ifndef WH_API
+#define WH_API __attribute__((visibility("default")))
+#endif
+#define WH_MUST_USE __attribute__((warn_unused_result))
+
+/* What came of a call, and of a capture. The values are the exit status of the wirehaul command. */
+enum wh_result {
+	WH_RESULT_OK = 0,        /* done; for a capture: stopped as asked */
+	WH_RESULT_USAGE = 2,     /* the configuration cannot be carried out; nothing was created */
+	WH_RESULT_LOW_SPACE = 3, /* the capture stopped at its free-space limit; the files are whole */
+	WH_RESULT_ERROR = 4      /* the capture was stopped by an error; what was captured is kept and valid */
+};
+
+/* One line for a person, without a newline. The caller owns it. */
+struct wh_message {
+	char text[640];
+};
+
+enum wh_file_format { WH_FORMAT_AUTO = 0, WH_FORMAT_PCAPNG, WH_FORMAT_PCAP, WH_FORMAT_PCAP_NS };
+enum wh_direction { WH_DIRECTION_BOTH = 0, WH_DIRECTION_IN, WH_DIRECTION_OUT };
+enum wh_direct_io { WH_DIRECT_IO_AUTO = 0, WH_DIRECT_IO_ON, WH_DIRECT_IO_OFF };
+enum wh_low_space { WH_LOW_SPACE_STOP = 0, WH_LOW_SPACE_RECYCLE };
+enum wh_cpu_choice { WH_CPUS_AUTO = 0, WH_CPUS_NONE, WH_CPUS_LIST };
+
+/* Why a capture ended. The order of the names is that of wh_stop_reason_name(). */
+enum wh_stop_reason {
+	WH_STOP_NONE = 0, /* it is still running */
+	WH_STOP_SIGNAL,   /* wh_capture_stop() */
+	WH_STOP_DURATION,
+	WH_STOP_FILES,
+	WH_STOP_FILESIZE,
+	WH_STOP_COUNT,
+	WH_STOP_LOW_SPACE,
+	WH_STOP_ERROR,
+	WH_STOP_END_OF_INPUT /* a replayed file came to its end */
+};
+
+/*
+ * What to capture and how. wh_config_init() sets every default; change fields after it. All pointers are borrowed
+ * for the duration of wh_capture_open() only. A zero in a numeric field means "no limit" or "choose for me".
+ */
+struct wh_config {
+	const char *const *interfaces; /* adapter names; "any" or "*" stands for every adapter that is up */
+	size_t interface_count;
+	const char *replay_file;   /* capture file to feed through the pipeline instead of adapters, or NULL */
+	const char *output;        /* path whose name is the stem of the chain, or "-" for standard output */
+	const char *filter;        /* libpcap filter expression, or NULL */
+	enum wh_file_format format; /* AUTO: .pcap means classic pcap in microseconds, all else pcapng */
+	bool per_interface;        /* one chain for each adapter instead of one for all */
+
+	uint64_t file_bytes;       /* a file never grows past this; default 100,000,000 */
+	uint32_t file_seconds;     /* start a new file every so many seconds, 0: never for time */
+	uint32_t keep_files;       /* keep only the newest so many files, 0: all */
+	const char *hook_command;  /* run with the path of each file that was closed, or NULL */
+
+	uint64_t stop_after_frames;
+	uint32_t stop_after_seconds;
+	uint32_t stop_after_files;
+	uint64_t stop_after_bytes; /* bytes on disk */
+
+	double min_free_percent;   /* 0 to 100; default 10 */
+	enum wh_low_space on_low_space;
+
+	uint32_t snapshot_length;  /* bytes of each frame to keep; default 262,144 */
+	uint64_t ring_bytes;       /* ring memory for each adapter; 0: chosen from the number of adapters and the RAM */
+	uint32_t block_bytes;      /* size of a ring block, a power of two; 0: chosen from the ring and the file size */
+	uint32_t block_timeout_ms; /* a block that is not full is handed over after this; default 100 */
+	bool no_promiscuous;
+	enum wh_direction direction;
+	uint32_t fanout;           /* capture threads for each adapter; default 1 */
+
+	enum wh_cpu_choice cpus;
+	const char *cpu_list;      /* "0,2-3" when cpus is WH_CPUS_LIST */
+	enum wh_direct_io direct_io;
+	const char *drop_to_user;  /* give up root for this user once the rings are open, or NULL */
+
+	/* Called with one line when something happens that a person should know of (an adapter has gone, a fall-back was
+	 * taken). severity: 0 detail, 1 notice, 2 warning. Called from the library's threads, one call at a time; it must
+	 * not call back into the library. NULL: nobody is told. */
+	void (*report)(void *context, int severity, const char *line);
+	void *report_context;
+};
+
+/* Counters of one adapter since the capture began. received = written + dropped, plus what is in flight. */
+struct wh_interface_statistics {
+	char name[64];
+	char link_type[32];         /* libpcap's name for it: EN10MB, RAW, ... */
+	bool present;               /* false once the adapter has gone */
+	uint64_t frames_received;   /* frames that passed the filter and were offered to the ring */
+	uint64_t frames_written;    /* frames whose write has completed */
+	uint64_t frames_dropped;    /* dropped because the ring was full, or lost to a write error */
+	uint64_t frames_dropped_nic;/* dropped by the adapter before the kernel saw them (missed and FIFO errors) */
+	uint64_t frames_truncated;  /* frames that were longer than the snapshot length or a ring block */
+	uint64_t frames_filtered;   /* refused by the filter; only where filtered_known */
+	bool filtered_known;
+	uint64_t bytes_captured;    /* bytes of frames kept, without any file overhead */
+};
+
+struct wh_statistics {
+	uint64_t frames_received, frames_written, frames_dropped, frames_dropped_nic, frames_truncated;
+	uint64_t bytes_captured;    /* packet bytes handed to the files */
+	uint64_t bytes_on_disk;     /* bytes of all files, headers and padding too */
+	uint64_t bytes_copied;      /* packet bytes copied or moved in user space */
+	uint64_t files;             /* files begun */
+	char current_file[1024];
+	double free_percent;        /* of the output's file system; negative where it is not known */
+	uint64_t free_bytes_to_limit; /* bytes left until the free-space limit */
+	double ring_fill_percent, ring_fill_max_percent;
+	uint64_t write_latency_max_us;
+	uint64_t elapsed_ns;
+	bool running;
+	enum wh_stop_reason stop_reason;
+	size_t interface_count;     /* for wh_capture_interface_statistics(); it only grows */
+};
+
+/* An adapter of this machine, for a listing. Text fields are empty, numbers negative, where nothing is known. */
+struct wh_adapter {
+	char name[64];
+	char link_type[32];
+	char driver[32];
+	bool up, running, loopback;
+	int64_t speed_mbit;
+	int numa_node;
+	int cpu;                    /* the logical CPU that a capture thread for it would be pinned to */
+	uint32_t mtu;
+	char offloads[96];          /* those that change what a capture sees: "gro lro tso gso", space separated */
+};
+
+struct wh_capture;
+
+/* Fills CONFIG with the defaults. Cannot fail. */
+WH_API void wh_config_init(struct wh_config *config);
+
+/*
+ * Checks CONFIG, opens a ring on each adapter, gives up privileges if asked to, checks the output directory and its
+ * free space. Nothing is created on disk. On success *CAPTURE is owned by the caller and ends with
+ * wh_capture_close(). Returns WH_RESULT_USAGE with *MESSAGE otherwise. Blocks for at most about a second.
+ */
+WH_API WH_MUST_USE enum wh_result wh_capture_open(const struct wh_config *config, struct wh_capture **capture,
+                                                  struct wh_message *message);
+
+/*
+ * Creates the first file and starts the threads. When it returns WH_RESULT_OK, frames are being captured. On failure
+ * nothing is left behind. Call it once.
+ */
+WH_API WH_MUST_USE enum wh_result wh_capture_start(struct wh_capture *capture, struct wh_message *message);
+
+/* A descriptor that becomes readable when the capture has ended and all its files are closed. Owned by CAPTURE. */
+WH_API int wh_capture_fd(const struct wh_capture *capture);
+
+/* Asks a running capture to stop: everything that the kernel has accepted is still written. Returns at once. */
+WH_API void wh_capture_stop(struct wh_capture *capture);
+
+/* Asks for a new file now. Returns at once. */
+WH_API void wh_capture_rotate(struct wh_capture *capture);
+
+/* Waits until the capture has ended and says how; MESSAGE gets one line for a person. */
+WH_API WH_MUST_USE enum wh_result wh_capture_wait(struct wh_capture *capture, struct wh_message *message);
+
+/* Counters at this moment. Does not block; may be called until wh_capture_close(). */
+WH_API void wh_capture_statistics(struct wh_capture *capture, struct wh_statistics *statistics);
+
+/* Counters of adapter INDEX, 0 to interface_count - 1. Returns false when there is no such adapter. */
+WH_API bool wh_capture_interface_statistics(struct wh_capture *capture, size_t index,
+                                            struct wh_interface_statistics *statistics);
+
+/* Stops the capture if it is running, and gives back everything. NULL is allowed. */
+WH_API void wh_capture_close(struct wh_capture *capture);
+
+/* "signal", "duration", ...; "" for WH_STOP_NONE. */
+WH_API const char *wh_stop_reason_name(enum wh_stop_reason reason);
+
+/*
+ * Lists the adapters of this network namespace. *ADAPTERS is an array of *COUNT, owned by the caller and released with
+ * wh_adapters_free().
+ */
+WH_API WH_MUST_USE enum wh_result wh_adapters_list(struct wh_adapter **adapters, size_t *count,
+                                                   struct wh_message *message);
+WH_API void wh_adapters_free(struct wh_adapter *adapters);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
