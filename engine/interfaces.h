@@ -56,11 +56,15 @@ WH_MUST_CHECK enum wh_status wh_interface_drops_read(int index, struct wh_interf
 /* Fills DETAILS as far as the driver tells. Cannot fail. */
 void wh_interface_details_read(const char *name, struct wh_interface_details *details);
 
-/* The LINKTYPE/DLT value of the frames that a SOCK_RAW packet socket delivers on this ARPHRD_* type (the mapping that
- * libpcap's pcap-linux.c documents in map_arphrd_to_dlt), or -1 where raw capture of that type is not supported.
- * *MAC_HEADER_BYTES gets the usual length of the link-layer header (14 for Ethernet, 0 for tun), from which the ring's
- * alignment is chosen. Pure. */
+/* libpcap's DLT_* value, as its filter compiler wants it, of the frames that a SOCK_RAW packet socket delivers on
+ * this ARPHRD_* type (the mapping that libpcap's pcap-linux.c documents in map_arphrd_to_dlt), or -1 where raw
+ * capture of that type is not supported. *MAC_HEADER_BYTES gets the usual length of the link-layer header (14 for
+ * Ethernet, 0 for tun), from which the ring's alignment is chosen. Pure. */
 int wh_link_type_from_arp_type(uint16_t arp_type, uint32_t *mac_header_bytes);
+
+/* The LINKTYPE_* value that a capture file has for LINK_TYPE (a DLT_* that wh_link_type_from_arp_type() returned):
+ * the same but for DLT_RAW, which is 12 to libpcap here and 101 in files. Pure. */
+uint16_t wh_link_type_in_file(int link_type);
 
 /* A watch on adapters that come, go and change: one netlink socket, joined to RTNLGRP_LINK. */
 struct wh_interface_watch;

@@ -21,24 +21,28 @@ struct wh_topology;
 WH_MUST_CHECK enum wh_status wh_topology_open(const char *cpu_list, struct wh_topology **topology,
                                               struct wh_error *error);
 
-/* The NUMA node of adapter NAME, or -1 where it has none (virtual adapters) or the machine has a single node. */
+/* The NUMA node of adapter NAME as the kernel numbers it, or -1 where it has none (virtual adapters) or the machine
+ * has a single node. */
 int wh_topology_node(const struct wh_topology *topology, const char *name);
 
 /*
- * Chooses the CPU for the next capture thread of adapter NAME and counts it as taken: nearest to the adapter first
- * (same NUMA node), then CPUs that do not serve its interrupts (/proc/interrupts, effective affinity in /proc/irq),
- * then those with the fewest threads given so far, then the highest number (low CPUs do the house-keeping).
+ * Chooses the CPU for the next capture thread of adapter NAME and counts it as taken: one with the fewest threads
+ * given so far, so that none is shared while another is free; among those the nearest to the adapter (same NUMA
+ * node), then one whose core has the fewest threads on its other hardware threads, then one that does not serve the
+ * adapter's interrupts (msi_irqs in sysfs, /proc/interrupts, effective affinity in /proc/irq), then the highest
+ * number (low CPUs do the house-keeping). Returns the CPU's number as the kernel has it. Reads sysfs and procfs:
+ * milliseconds. One thread at a time for this call and the next.
  */
 int wh_topology_take_cpu(struct wh_topology *topology, const char *name);
 
 /* Gives a CPU back that wh_topology_take_cpu() chose. */
 void wh_topology_return_cpu(struct wh_topology *topology, int cpu);
 
-/* Pins the calling thread to CPU. */
+/* Pins the calling thread to CPU. Any thread, several at a time. */
 WH_MUST_CHECK enum wh_status wh_topology_pin(const struct wh_topology *topology, int cpu, struct wh_error *error);
 
 /* Binds what the calling thread will allocate to NODE, preferring it rather than failing; -1: back to the default.
- * To be called before a ring is made: the kernel takes the ring's pages under the caller's policy. */
+ * To be called before a ring is made: the kernel takes the ring's pages under the caller's policy. Any thread. */
 void wh_topology_bind_memory(const struct wh_topology *topology, int node);
 
 /* NULL is allowed. */

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The wirehaul command: reads the command line, runs one capture, and turns signals and the clock into calls. */
+#include "console.h"
+#include "listing.h"
+#include "options.h"
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * Makes sure that the first three descriptors are in use. If one of them were closed, the next file to be opened would
+ * get its number, and what is meant for a person would be written into a capture. They are opened the wrong way
+ * round, so that using them still fails.
+ */
+static void keep_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) != -1 || errno != EBADF)
+			continue;
+		int opened = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+		if (opened != -1 && opened != fd) {
+			dup2(opened, fd);
+			close(opened);
+		}
+	}
+}
+
+/* Standard output was used for text: says whether all of it got there. */
+static enum wh_result finish_output(struct console *console)
+{
+	if (fflush(stdout) == 0 && ferror(stdout) == 0)
+		return WH_RESULT_OK;
+	console_say(console, CONSOLE_ALWAYS, "cannot write to standard output: %s", strerror(errno));
+	return WH_RESULT_ERROR;
+}
+
+static enum wh_result list_adapters(struct console *console)
+{
+	struct wh_adapter *adapters = NULL;
+	size_t count = 0;
+	struct wh_message message = { "" };
+	enum wh_result result = wh_adapters_list(&adapters, &count, &message);
+	if (result != WH_RESULT_OK) {
+		console_say(console, CONSOLE_ALWAYS, "%s", message.text);
+		return result;
+	}
+	listing_print(stdout, adapters, count);
+	wh_adapters_free(adapters);
+	return finish_output(console);
+}
+
+static enum wh_result capture(struct options *options, struct console *console)
+{
+	struct wh_message message = { "" };
+	if (strcmp(options->config.output, "-") == 0 && isatty(STDOUT_FILENO) == 1) {
+		console_say(
+		    console, CONSOLE_ALWAYS,
+		    "-w - would fill this terminal with packets: send it to a pipe or a file, or name a file with -w");
+		return WH_RESULT_USAGE;
+	}
+	enum wh_result result = options_load_filter(options, &message);
+	if (result != WH_RESULT_OK) {
+		console_say(console, CONSOLE_ALWAYS, "%s", message.text);
+		return result;
+	}
+	return session_run(options, console);
+}
+
+static enum wh_result run(int argc, char **argv, struct options *options, struct console *console)
+{
+	struct wh_message message;
+	enum wh_result result = options_parse(argc, argv, options, &message);
+	if (result != WH_RESULT_OK) {
+		console_say(console, CONSOLE_ALWAYS, "%s", message.text);
+		return result;
+	}
+	console_set_level(console, options->quiet, options->verbosity);
+	switch (options->command) {
+	case CLI_HELP:
+		options_print_help(stdout);
+		return finish_output(console);
+	case CLI_VERSION:
+		puts("wirehaul " WIREHAUL_VERSION);
+		return finish_output(console);
+	case CLI_LIST:
+		return list_adapters(console);
+	case CLI_CAPTURE:
+	default:
+		return capture(options, console);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	keep_standard_descriptors();
+	/* In its own place, not on the stack: the library's threads report to it until the capture is closed. */
+	static struct console console;
+	if (!console_init(&console)) {
+		fprintf(stderr, "wirehaul: cannot start: %s\n", strerror(errno));
+		return WH_RESULT_USAGE;
+	}
+	struct options options;
+	enum wh_result result = run(argc, argv, &options, &console);
+	options_free(&options);
+	console_close(&console);
+	return (int)result;
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "session.h"
+
+#include "live.h"
+#include "stats_file.h"
+#include "summary.h"
+#include "text.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+struct session {
+	const struct options *options;
+	struct console *console;
+	struct wh_capture *capture;
+	int signal_fd;
+	int timer_fd;
+	struct stats_file stats_file;
+	bool stats_open;
+	bool stats_failed; /* it has been said that the statistics cannot be written */
+	bool show_live;
+	bool stopping;     /* a signal has asked for the end */
+	bool text_waiting; /* standard error could not take all that is queued */
+	struct live live;
+};
+
+enum { POLL_CAPTURE, POLL_SIGNALS, POLL_TIMER, POLL_CONSOLE, POLL_STDERR, POLL_COUNT };
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Takes the signals away from every thread that is started from here on: they are read from a descriptor by the main
+ * thread instead. A reader that goes away shows itself as a failed write.
+ */
+static int open_signals(void)
+{
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGUSR1);
+	sigaddset(&signals, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0)
+		return -1;
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	sigemptyset(&ignore.sa_mask);
+	if (sigaction(SIGPIPE, &ignore, NULL) != 0)
+		return -1;
+	return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* A tick each second, if there is anything to do then. */
+static int open_timer(bool needed)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (fd == -1 || !needed)
+		return fd;
+	struct itimerspec second = { .it_interval = { .tv_sec = 1 }, .it_value = { .tv_sec = 1 } };
+	if (timerfd_settime(fd, 0, &second, NULL) == 0)
+		return fd;
+	int os_error = errno;
+	close(fd);
+	errno = os_error;
+	return -1;
+}
+
+static void write_stats(struct session *session)
+{
+	struct wh_message message = { "" };
+	if (!session->stats_open)
+		return;
+	enum wh_result result = stats_file_write(&session->stats_file, session->capture, &message);
+	if (result != WH_RESULT_OK && !session->stats_failed)
+		console_say(session->console, CONSOLE_WARNING, "%s; the capture goes on, and so do the attempts",
+			    message.text);
+	/* Said again only after it worked in between. */
+	session->stats_failed = result != WH_RESULT_OK;
+}
+
+static void show_summary(struct session *session)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	if (out == NULL)
+		return;
+	summary_print(out, session->capture);
+	if (fclose(out) == 0)
+		console_text(session->console, text);
+	free(text);
+}
+
+static void draw_live(struct session *session)
+{
+	char line[512];
+	struct wh_statistics now;
+	wh_capture_statistics(session->capture, &now);
+	live_line(&session->live, &now, now_ns(), console_columns(), line, sizeof(line));
+	if (!session->text_waiting)
+		console_live(session->console, line);
+}
+
+static void ask_to_stop(struct session *session)
+{
+	if (!session->stopping) {
+		session->stopping = true;
+		wh_capture_stop(session->capture);
+		return;
+	}
+	struct wh_statistics now;
+	wh_capture_statistics(session->capture, &now);
+	uint64_t done = now.frames_written + now.frames_dropped;
+	uint64_t left = now.frames_received > done ? now.frames_received - done : 0;
+	console_say(session->console, CONSOLE_ALWAYS,
+		    "already stopping: %s frames that were received before are still to be written; please wait",
+		    text_count(left).s);
+}
+
+static void start_new_file(struct session *session)
+{
+	if (strcmp(session->options->config.output, "-") == 0)
+		console_say(session->console, CONSOLE_NOTICE, "SIGHUP has no effect on -w -, which is one stream");
+	else
+		wh_capture_rotate(session->capture);
+}
+
+static void handle_signals(struct session *session)
+{
+	struct signalfd_siginfo info;
+	while (read(session->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGINT:
+		case SIGTERM:
+			ask_to_stop(session);
+			break;
+		case SIGUSR1:
+			show_summary(session);
+			write_stats(session);
+			break;
+		case SIGHUP:
+			start_new_file(session);
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+static void handle_tick(struct session *session)
+{
+	uint64_t ticks = 0;
+	if (read(session->timer_fd, &ticks, sizeof(ticks)) != (ssize_t)sizeof(ticks))
+		return;
+	write_stats(session);
+	if (session->show_live)
+		draw_live(session);
+}
+
+/* Serves signals, clock and console until the capture has ended. */
+static void loop(struct session *session)
+{
+	struct pollfd fds[POLL_COUNT] = {
+		[POLL_CAPTURE] = { .fd = wh_capture_fd(session->capture), .events = POLLIN },
+		[POLL_SIGNALS] = { .fd = session->signal_fd, .events = POLLIN },
+		[POLL_TIMER] = { .fd = session->timer_fd, .events = POLLIN },
+		[POLL_CONSOLE] = { .fd = session->console->wake_fd, .events = POLLIN },
+		[POLL_STDERR] = { .fd = -1, .events = POLLOUT },
+	};
+	for (;;) {
+		session->text_waiting = console_flush(session->console);
+		/* While text waits for standard error, that is what to watch: more text changes nothing. */
+		fds[POLL_STDERR].fd = session->text_waiting ? STDERR_FILENO : -1;
+		if (poll(fds, POLL_COUNT, -1) == -1) {
+			if (errno == EINTR)
+				continue;
+			/* Without poll() no signal would be seen: end in order what cannot be controlled any more. */
+			console_say(session->console, CONSOLE_WARNING,
+				    "cannot wait for events, so the capture stops: %s", strerror(errno));
+			wh_capture_stop(session->capture);
+			return;
+		}
+		if (fds[POLL_SIGNALS].revents != 0)
+			handle_signals(session);
+		if (fds[POLL_CAPTURE].revents != 0)
+			return;
+		if (fds[POLL_TIMER].revents != 0)
+			handle_tick(session);
+	}
+}
+
+/* "eth0, eth1": as many names as fit, and how many more there are. */
+static void name_inputs(struct session *session, size_t count, char *text, size_t size)
+{
+	size_t used = 0;
+	text[0] = '\0';
+	for (size_t i = 0; i < count; i++) {
+		struct wh_interface_statistics one;
+		if (!wh_capture_interface_statistics(session->capture, i, &one))
+			continue;
+		int length =
+		    snprintf(text + used, size - used, "%s%s (%s)", used > 0 ? ", " : "", one.name, one.link_type);
+		if (length < 0 || (size_t)length >= size - used - 32) {
+			snprintf(text + used, size - used, ", and %zu more", count - i);
+			return;
+		}
+		used += (size_t)length;
+	}
+}
+
+static void announce(struct session *session)
+{
+	char inputs[256];
+	struct wh_statistics now;
+	wh_capture_statistics(session->capture, &now);
+	live_start(&session->live, &now, now_ns());
+	name_inputs(session, now.interface_count, inputs, sizeof(inputs));
+	const char *output = now.current_file[0] != '\0' ? now.current_file : session->options->config.output;
+	console_say(session->console, CONSOLE_NOTICE, "capturing on %s to %s; Ctrl+C stops",
+		    inputs[0] != '\0' ? inputs : "adapters as they come up",
+		    strcmp(output, "-") == 0 ? "standard output" : output);
+}
+
+static enum wh_result refuse(struct session *session, enum wh_result result, const struct wh_message *message)
+{
+	console_say(session->console, CONSOLE_ALWAYS, "%s", message->text);
+	return result;
+}
+
+/* Opens everything in the order that leaves nothing on disk when a later step fails. */
+static enum wh_result start(struct session *session)
+{
+	struct wh_message message = { "" };
+	struct wh_config config = session->options->config;
+	config.report = console_report;
+	config.report_context = session->console;
+	enum wh_result result = wh_capture_open(&config, &session->capture, &message);
+	if (result != WH_RESULT_OK)
+		return refuse(session, result, &message);
+	/* After wh_capture_open(), so that it is done as the user of -Z, who also writes it later. */
+	if (session->options->stats_file != NULL) {
+		result = stats_file_open(&session->stats_file, session->options->stats_file, &message);
+		if (result != WH_RESULT_OK)
+			return refuse(session, result, &message);
+		session->stats_open = true;
+	}
+	result = wh_capture_start(session->capture, &message);
+	if (result != WH_RESULT_OK)
+		return refuse(session, result, &message);
+	return WH_RESULT_OK;
+}
+
+/* Says how the capture ended: the figures, what is missing from them, and the reason. */
+static void tell_end(struct session *session, enum wh_result result, const struct wh_message *how)
+{
+	struct wh_message drops;
+	struct wh_statistics last;
+	wh_capture_statistics(session->capture, &last);
+	bool quiet = session->options->quiet;
+	if (!quiet)
+		show_summary(session);
+	if (summary_explain_drops(&last, &drops))
+		console_say(session->console, CONSOLE_WARNING, "%s", drops.text);
+	if (!quiet || result != WH_RESULT_OK)
+		console_say(session->console, CONSOLE_ALWAYS, "%s", how->text);
+}
+
+static enum wh_result run(struct session *session)
+{
+	enum wh_result result = start(session);
+	if (result != WH_RESULT_OK)
+		return result;
+	announce(session);
+	write_stats(session);
+	loop(session);
+	struct wh_message how = { "" };
+	result = wh_capture_wait(session->capture, &how);
+	write_stats(session);
+	tell_end(session, result, &how);
+	return result;
+}
+
+enum wh_result session_run(struct options *options, struct console *console)
+{
+	struct session session = {
+		.options = options,
+		.console = console,
+		.show_live = console->terminal && !options->quiet,
+	};
+	enum wh_result result = WH_RESULT_USAGE;
+	session.signal_fd = open_signals();
+	session.timer_fd = open_timer(session.show_live || options->stats_file != NULL);
+	if (session.signal_fd == -1 || session.timer_fd == -1)
+		console_say(console, CONSOLE_ALWAYS, "cannot start: %s", strerror(errno));
+	else
+		result = run(&session);
+	wh_capture_close(session.capture);
+	if (session.stats_open)
+		stats_file_close(&session.stats_file);
+	if (session.timer_fd != -1)
+		close(session.timer_fd);
+	if (session.signal_fd != -1)
+		close(session.signal_fd);
+	return result;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One capture from its start to its end, as the command runs it. */
+#ifndef WH_CLI_SESSION_H
+#define WH_CLI_SESSION_H
+
+#include "console.h"
+#include "options.h"
+
+/*
+ * Captures what OPTIONS say until the capture has ended, and tells CONSOLE about it. Blocks SIGINT, SIGTERM, SIGUSR1
+ * and SIGHUP and ignores SIGPIPE for the rest of the process's life, because it takes them from a descriptor; nothing
+ * may have started a thread before. Returns the exit status. Call it once, from the main thread.
+ */
+WH_MUST_USE enum wh_result session_run(struct options *options, struct console *console);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "summary.h"
+
+#include "table.h"
+#include "text.h"
+
+/* A write this slow is what filled the ring, if it got full: a disk in good order takes a block in milliseconds. */
+#define SLOW_WRITE_US 100000
+
+static void add_row(struct table *table, const struct wh_interface_statistics *row)
+{
+	table_add(table, "%s%s", row->name, row->present ? "" : " (gone)");
+	table_add(table, "%s", text_count(row->frames_received).s);
+	table_add(table, "%s", text_count(row->frames_written).s);
+	table_add(table, "%s", text_count(row->frames_dropped).s);
+	table_add(table, "%s", text_count(row->frames_dropped_nic).s);
+	table_add(table, "%s", text_count(row->frames_truncated).s);
+	table_add(table, "%s", row->filtered_known ? text_count(row->frames_filtered).s : "-");
+}
+
+static void print_table(FILE *out, struct wh_capture *capture, const struct wh_statistics *sum)
+{
+	static const char *const head[] = { "adapter",   "received",  "written", "dropped",
+					    "NIC drops", "truncated", "filtered" };
+	struct table table = { .columns = sizeof(head) / sizeof(head[0]), .right = true };
+	for (size_t i = 0; i < table.columns; i++)
+		table_add(&table, "%s", head[i]);
+	struct wh_interface_statistics total = {
+		.name = "total",
+		.present = true,
+		.frames_received = sum->frames_received,
+		.frames_written = sum->frames_written,
+		.frames_dropped = sum->frames_dropped,
+		.frames_dropped_nic = sum->frames_dropped_nic,
+		.frames_truncated = sum->frames_truncated,
+		.filtered_known = sum->interface_count > 0,
+	};
+	for (size_t i = 0; i < sum->interface_count; i++) {
+		struct wh_interface_statistics one;
+		if (!wh_capture_interface_statistics(capture, i, &one))
+			continue;
+		add_row(&table, &one);
+		total.filtered_known = total.filtered_known && one.filtered_known;
+		total.frames_filtered += one.frames_filtered;
+	}
+	if (sum->interface_count != 1)
+		add_row(&table, &total);
+	table_print(&table, out);
+}
+
+static struct text describe_elapsed(uint64_t elapsed_ns)
+{
+	double seconds = (double)elapsed_ns / 1e9;
+	if (seconds >= 60)
+		return text_duration(seconds);
+	struct text text;
+	snprintf(text.s, sizeof(text.s), "%.1f s", seconds);
+	return text;
+}
+
+void summary_print(FILE *out, struct wh_capture *capture)
+{
+	struct wh_statistics sum;
+	wh_capture_statistics(capture, &sum);
+	print_table(out, capture, &sum);
+	fprintf(out, "%s %s, %s on disk, %s of packets in %s; ring at most %.0f %% full, slowest write %s",
+		text_count(sum.files).s, sum.files == 1 ? "file" : "files", text_bytes(sum.bytes_on_disk).s,
+		text_bytes(sum.bytes_captured).s, describe_elapsed(sum.elapsed_ns).s, sum.ring_fill_max_percent,
+		text_latency(sum.write_latency_max_us).s);
+	if (sum.free_percent >= 0)
+		fprintf(out, ", %.1f %% of the disk free", sum.free_percent);
+	fputc('\n', out);
+}
+
+static const char *advice(const struct wh_statistics *statistics)
+{
+	if (statistics->stop_reason == WH_STOP_ERROR)
+		return "the error that ended the capture may have cost some of them";
+	if (statistics->frames_dropped == 0)
+		return "the adapter had no room for them: give it more with ethtool -G NAME rx N";
+	if (statistics->write_latency_max_us >= SLOW_WRITE_US)
+		return "the disk was too slow for a while: a larger ring (-B) bridges that, a faster disk cures it";
+	return "the ring was full: try a larger one (-B), more capture threads (--fanout), or a filter";
+}
+
+bool summary_explain_drops(const struct wh_statistics *statistics, struct wh_message *message)
+{
+	uint64_t missing = statistics->frames_dropped + statistics->frames_dropped_nic;
+	if (missing == 0)
+		return false;
+	/* Frames that the adapter dropped were never received: they come on top. */
+	double offered = (double)statistics->frames_received + (double)statistics->frames_dropped_nic;
+	double percent = offered > 0 ? 100.0 * (double)missing / offered : 100.0;
+	char share[32] = "under 0.01";
+	if (percent >= 0.01)
+		snprintf(share, sizeof(share), "%.2f", percent < 100 ? percent : 100.0);
+	snprintf(message->text, sizeof(message->text), "%s frames (%s %%) are NOT in the files; %s",
+		 text_count(missing).s, share, advice(statistics));
+	return true;
+}

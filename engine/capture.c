@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "engine/capture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ringbuf/clock.h"
+
+/* The counters are read so often when nothing else asks for it. */
+#define COUNTERS_EVERY_NS WH_NS_PER_SECOND
+/* How long a stopped source may take to hand over its last block, beyond its block timeout. */
+#define LAST_BLOCK_GRACE_NS (2 * WH_NS_PER_SECOND)
+
+/* Writer's thread. */
+static void chunk_release(struct wh_chunk *chunk)
+{
+	struct wh_capture_thread *capture = chunk->owner;
+	struct wh_source *source = capture->source;
+	source->ops->release(source, chunk->index);
+	/* Relaxed: only for the fill level. */
+	atomic_fetch_add_explicit(&capture->released, 1, memory_order_relaxed);
+}
+
+static void end_release(struct wh_chunk *chunk)
+{
+	(void)chunk;
+}
+
+/* A block may hold frames that statistics() has not told of yet: they were received all the same. */
+static void counters_publish(struct wh_capture_thread *capture)
+{
+	uint64_t seen = capture->frames_seen + capture->dropped;
+	uint64_t received = capture->received > seen ? capture->received : seen;
+	atomic_store_explicit(&capture->counters.dropped, capture->dropped, memory_order_relaxed);
+	atomic_store_explicit(&capture->counters.received, received, memory_order_relaxed);
+}
+
+static void counters_read(struct wh_capture_thread *capture)
+{
+	uint64_t received = 0, dropped = 0;
+	capture->source->ops->statistics(capture->source, &received, &dropped);
+	capture->received += received;
+	capture->dropped += dropped;
+	capture->pending_lost += dropped;
+	counters_publish(capture);
+}
+
+/* How much of the ring is not the kernel's: what is out for writing and what was taken just now. */
+static void fill_note(struct wh_capture_thread *capture, bool lost)
+{
+	uint32_t out = capture->pushed - atomic_load_explicit(&capture->released, memory_order_relaxed);
+	uint32_t permille = lost ? 1000 : out * 1000 / capture->source->block_count;
+	atomic_store_explicit(&capture->counters.fill_permille, permille, memory_order_relaxed);
+	if (permille > atomic_load_explicit(&capture->counters.fill_max_permille, memory_order_relaxed))
+		atomic_store_explicit(&capture->counters.fill_max_permille, permille, memory_order_relaxed);
+}
+
+/* One block: the hot path, once per block. */
+static void block_push(struct wh_capture_thread *capture, const struct wh_block *block)
+{
+	if (block->losing)
+		counters_read(capture); /* so that the loss is told where it happened */
+	struct wh_chunk *chunk = &capture->chunks[block->index];
+	chunk->lost = capture->pending_lost;
+	capture->pending_lost = 0;
+	capture->frames_seen += block->frames;
+	chunk->received_total = capture->frames_seen + capture->dropped;
+	chunk->dropped_total = capture->dropped;
+	chunk->interface = capture->encoding.interface;
+	chunk->buffer = capture->buffer;
+	uint32_t capacity = capture->source->block_bytes;
+	if (capture->format == WH_WRITE_PCAPNG) {
+		enum wh_transcription how = wh_transcription_choose(block->frames, block->used, capacity);
+		wh_pcapng_encode(&capture->encoding, how, block->base, capacity, block->first_slot, block->frames, chunk);
+	} else {
+		wh_pcap_encode(&capture->encoding, block->base, block->first_slot, block->frames, chunk);
+	}
+	counters_publish(capture);
+	capture->pushed++;
+	/* Cannot be full: it has room for every block, and one for the end. */
+	wh_spsc_push(&capture->ring, chunk);
+	wh_writer_wake(capture->writer);
+	fill_note(capture, chunk->lost != 0);
+}
+
+/* Whether all that the source let in has come out of it. */
+static bool is_drained(struct wh_capture_thread *capture)
+{
+	counters_read(capture);
+	return capture->frames_seen >= capture->received - capture->dropped;
+}
+
+static void end_push(struct wh_capture_thread *capture)
+{
+	capture->end = (struct wh_chunk){
+		.kind = WH_CHUNK_END,
+		.source = capture->encoding.source,
+		.interface = capture->encoding.interface,
+		.lost = capture->pending_lost,
+		.received_total = capture->received,
+		.dropped_total = capture->dropped,
+		.buffer = WH_BUFFER_NONE,
+		.owner = capture,
+		.release = end_release,
+	};
+	wh_spsc_push(&capture->ring, &capture->end);
+	wh_writer_wake(capture->writer);
+}
+
+static void *capture_main(void *argument)
+{
+	struct wh_capture_thread *capture = argument;
+	struct wh_source *source = capture->source;
+	if (capture->cpu >= 0) {
+		/* A CPU that has gone since it was chosen is no reason not to capture. */
+		enum wh_status ignored = wh_topology_pin(capture->topology, capture->cpu, NULL);
+		(void)ignored;
+	}
+	uint64_t counters_due_ns = wh_ns_monotonic() + COUNTERS_EVERY_NS;
+	uint64_t give_up_ns = 0;
+	for (;;) {
+		struct wh_block block;
+		bool any = false;
+		while (source->ops->next(source, &block)) {
+			block_push(capture, &block);
+			any = true;
+		}
+		uint64_t now_ns = wh_ns_monotonic();
+		/* Acquire: pairs with the release in wh_capture_thread_stop(). */
+		if (give_up_ns == 0 && atomic_load_explicit(&capture->stopping, memory_order_acquire)) {
+			source->ops->stop(source);
+			give_up_ns = now_ns + capture->block_timeout_ns + LAST_BLOCK_GRACE_NS;
+			continue; /* look once more, now that nothing comes in */
+		}
+		if (!any && source->ops->at_end(source))
+			break;
+		if (give_up_ns != 0 && (is_drained(capture) || now_ns >= give_up_ns))
+			break;
+		if (now_ns >= counters_due_ns) {
+			counters_read(capture);
+			fill_note(capture, false);
+			counters_due_ns = now_ns + COUNTERS_EVERY_NS;
+		}
+		source->ops->wait(source, give_up_ns != 0 ? capture->block_timeout_ns : counters_due_ns - now_ns);
+	}
+	counters_read(capture);
+	/* Only where a source did not keep its word: what never came out of it is owned up to as dropped. */
+	uint64_t missing = capture->received - capture->dropped - capture->frames_seen;
+	capture->dropped += missing;
+	capture->pending_lost += missing;
+	counters_publish(capture);
+	end_push(capture);
+	return NULL;
+}
+
+enum wh_status wh_capture_thread_open(struct wh_source *source, struct wh_capture_thread **opened,
+                                      struct wh_error *error)
+{
+	size_t bytes = (sizeof(struct wh_capture_thread) + WH_CACHE_LINE - 1) & ~(size_t)(WH_CACHE_LINE - 1);
+	struct wh_capture_thread *capture = aligned_alloc(WH_CACHE_LINE, bytes);
+	if (capture == NULL) {
+		source->ops->close(source);
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	}
+	memset(capture, 0, bytes);
+	capture->source = source;
+	capture->cpu = -1;
+	capture->chunks = calloc(source->block_count, sizeof(*capture->chunks));
+	if (capture->chunks == NULL || wh_spsc_open(&capture->ring, source->block_count + 1) != WH_OK) {
+		wh_capture_thread_close(capture);
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	}
+	for (uint32_t i = 0; i < source->block_count; i++) {
+		capture->chunks[i].index = i;
+		capture->chunks[i].owner = capture;
+		capture->chunks[i].release = chunk_release;
+	}
+	*opened = capture;
+	return WH_OK;
+}
+
+enum wh_status wh_capture_thread_start(struct wh_capture_thread *capture, struct wh_error *error)
+{
+	for (uint32_t i = 0; i < capture->source->block_count; i++)
+		capture->chunks[i].source = capture->encoding.source;
+	int result = pthread_create(&capture->thread, NULL, capture_main, capture);
+	if (result != 0)
+		return wh_error_system(error, result, "cannot start a capture thread");
+	pthread_setname_np(capture->thread, capture->name);
+	capture->started = true;
+	return WH_OK;
+}
+
+void wh_capture_thread_stop(struct wh_capture_thread *capture)
+{
+	/* Release: pairs with the acquire in capture_main(). */
+	atomic_store_explicit(&capture->stopping, true, memory_order_release);
+	if (capture->started)
+		capture->source->ops->wake(capture->source);
+	else
+		end_push(capture);
+}
+
+void wh_capture_thread_close(struct wh_capture_thread *capture)
+{
+	if (capture == NULL)
+		return;
+	if (capture->started)
+		pthread_join(capture->thread, NULL);
+	capture->source->ops->close(capture->source);
+	wh_spsc_close(&capture->ring);
+	free(capture->chunks);
+	free(capture);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "engine/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "writer/format_pcapng.h"
+
+enum {
+	KIB = 1024,
+	MIB = 1024 * 1024,
+	SNAPSHOT_MOST = 262144,         /* libpcap's MAXIMUM_SNAPLEN; readers refuse more */
+	BLOCK_MOST = MIB,
+	BLOCK_USUAL_LEAST = 128 * KIB,  /* takes a 64 KiB frame of segmentation offload with room to spare */
+	BLOCK_LEAST = 16 * KIB,
+	BLOCKS_LEAST = 4,
+	RING_LEAST = 64 * KIB,
+	FILE_OVERHEAD = 4 * WH_FILE_ALIGNMENT, /* header and trailer of a file with few interfaces */
+	FANOUT_MOST = 256
+};
+#define RING_USUAL       ((uint64_t)64 * MIB)
+#define RINGS_TOGETHER   ((uint64_t)512 * MIB)
+#define RING_USUAL_LEAST ((uint64_t)4 * MIB)
+
+void wh_config_init(struct wh_config *config)
+{
+	*config = (struct wh_config){
+		.file_bytes = 100000000,
+		.min_free_percent = 10,
+		.snapshot_length = SNAPSHOT_MOST,
+		.block_timeout_ms = 100,
+		.fanout = 1,
+	};
+}
+
+static enum wh_status input_check(const struct wh_config *config, struct wh_error *error)
+{
+	if (config->output == NULL || config->output[0] == '\0')
+		return wh_error_set(error, WH_ERR_INPUT, "no output: name the file to write (-w)");
+	if (config->replay_file == NULL && config->interface_count == 0)
+		return wh_error_set(error, WH_ERR_INPUT, "no adapter: name one, or any (-i)");
+	if (config->replay_file != NULL && config->interface_count != 0)
+		return wh_error_set(error, WH_ERR_INPUT, "a replay (-r) and adapters (-i) do not go together");
+	if (!(config->min_free_percent >= 0 && config->min_free_percent < 100))
+		return wh_error_set(error, WH_ERR_INPUT, "the free-space limit must be from 0 to below 100 percent (--min-free)");
+	if (config->snapshot_length == 0 || config->snapshot_length > SNAPSHOT_MOST)
+		return wh_error_set(error, WH_ERR_INPUT, "the snapshot length must be from 1 to %d bytes (-s)", SNAPSHOT_MOST);
+	if (config->fanout == 0 || config->fanout > FANOUT_MOST)
+		return wh_error_set(error, WH_ERR_INPUT, "the number of capture threads must be from 1 to %d (--fanout)",
+		                    FANOUT_MOST);
+	if (config->block_timeout_ms == 0 || config->block_timeout_ms > 60000)
+		return wh_error_set(error, WH_ERR_INPUT, "the block timeout must be from 1 to 60000 ms (--block-timeout)");
+	if (config->cpus == WH_CPUS_LIST && config->cpu_list == NULL)
+		return wh_error_set(error, WH_ERR_INPUT, "no CPUs: give a list such as 0,2-3 (--cpus)");
+	return WH_OK;
+}
+
+static enum wh_status stream_check(const struct wh_config *config, struct wh_error *error)
+{
+	if (strcmp(config->output, "-") != 0)
+		return WH_OK;
+	if (config->file_seconds != 0 || config->keep_files != 0 || config->per_interface || config->hook_command != NULL ||
+	    config->stop_after_files != 0 || config->on_low_space == WH_LOW_SPACE_RECYCLE)
+		return wh_error_set(error, WH_ERR_INPUT, "standard output is one stream: options about files do not go with it");
+	return WH_OK;
+}
+
+static char *copy(const char *text, bool *failed)
+{
+	char *made = text != NULL ? strdup(text) : NULL;
+	*failed |= text != NULL && made == NULL;
+	return made;
+}
+
+static enum wh_writer_format format_choose(const struct wh_config *config)
+{
+	if (config->format == WH_FORMAT_PCAP)
+		return WH_WRITE_PCAP;
+	if (config->format == WH_FORMAT_PCAP_NS)
+		return WH_WRITE_PCAP_NS;
+	size_t length = strlen(config->output);
+	if (config->format == WH_FORMAT_AUTO && length >= 5 && strcmp(config->output + length - 5, ".pcap") == 0)
+		return WH_WRITE_PCAP;
+	return WH_WRITE_PCAPNG;
+}
+
+enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settings *settings, struct wh_error *error)
+{
+	*settings = (struct wh_settings){ .config = *config };
+	enum wh_status status = input_check(config, error);
+	if (status == WH_OK)
+		status = stream_check(config, error);
+	if (status != WH_OK)
+		return status;
+	bool failed = false;
+	settings->replay_file = copy(config->replay_file, &failed);
+	settings->output = copy(config->output, &failed);
+	settings->filter = copy(config->filter, &failed);
+	settings->hook_command = copy(config->hook_command, &failed);
+	settings->cpu_list = copy(config->cpu_list, &failed);
+	settings->user = copy(config->drop_to_user, &failed);
+	settings->interface_names = calloc(config->interface_count + 1, sizeof(char *));
+	if (settings->interface_names == NULL || failed)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	for (size_t i = 0; i < config->interface_count; i++) {
+		const char *name = config->interfaces[i];
+		settings->any |= strcmp(name, "any") == 0 || strcmp(name, "*") == 0;
+		settings->interface_names[i] = copy(name, &failed);
+	}
+	if (failed)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	struct wh_config *mine = &settings->config;
+	mine->interfaces = (const char *const *)settings->interface_names;
+	mine->replay_file = settings->replay_file;
+	mine->output = settings->output;
+	mine->filter = settings->filter;
+	mine->hook_command = settings->hook_command;
+	mine->cpu_list = settings->cpu_list;
+	mine->drop_to_user = settings->user;
+	settings->format = format_choose(config);
+	if (strcmp(mine->output, "-") == 0) {
+		mine->file_bytes = 0;
+		mine->min_free_percent = 0;
+	}
+	return WH_OK;
+}
+
+/* The largest power of two that is not above VALUE. */
+static uint64_t power_of_two_below(uint64_t value)
+{
+	uint64_t power = 1;
+	while (power <= value / 2)
+		power *= 2;
+	return power;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* The block is the unit that a file is filled with: small enough that the last one which does not fit leaves a file
+ * within 1.5 % of its limit, large enough that few are needed. */
+static uint64_t block_choose(uint64_t ring_bytes, uint64_t file_bytes)
+{
+	uint64_t block = least(BLOCK_MOST, power_of_two_below(ring_bytes / 8));
+	if (file_bytes != 0) {
+		uint64_t fine = power_of_two_below(file_bytes / 72);
+		block = least(block, most(fine, BLOCK_USUAL_LEAST));
+		block = least(block, power_of_two_below(most(file_bytes / 4, 1)));
+	}
+	return most(block, BLOCK_LEAST);
+}
+
+enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t rings, uint64_t memory_bytes,
+                                       struct wh_error *error)
+{
+	const struct wh_config *config = &settings->config;
+	uint64_t ring = config->ring_bytes;
+	if (ring == 0) {
+		uint64_t together = least(RINGS_TOGETHER, memory_bytes / 8);
+		ring = most(RING_USUAL_LEAST, least(RING_USUAL, together / (rings != 0 ? rings : 1)));
+	}
+	if (ring < RING_LEAST)
+		return wh_error_set(error, WH_ERR_INPUT, "the ring is too small: %d KiB is the least (-B)", RING_LEAST / KIB);
+	uint64_t block = config->block_bytes != 0 ? config->block_bytes : block_choose(ring, config->file_bytes);
+	if (block < WH_FILE_ALIGNMENT || (block & (block - 1)) != 0)
+		return wh_error_set(error, WH_ERR_INPUT, "the block size must be a power of two of at least %d (--block-size)",
+		                    WH_FILE_ALIGNMENT);
+	uint64_t count = ring / block;
+	if (count < BLOCKS_LEAST || count > UINT32_MAX / 2)
+		return wh_error_set(error, WH_ERR_INPUT,
+		                    "a ring of %llu KiB cannot be made of blocks of %llu KiB: at least %d are needed (-B, "
+		                    "--block-size)", (unsigned long long)(ring / KIB), (unsigned long long)(block / KIB),
+		                    BLOCKS_LEAST);
+	if (config->file_bytes != 0 && config->file_bytes < block + FILE_OVERHEAD)
+		return wh_error_set(error, WH_ERR_INPUT,
+		                    "files of %llu bytes are too small to hold one chunk: %llu is the least here (-C)",
+		                    (unsigned long long)config->file_bytes, (unsigned long long)(block + FILE_OVERHEAD));
+	if (config->stop_after_bytes != 0 && config->stop_after_bytes < block + FILE_OVERHEAD)
+		return wh_error_set(error, WH_ERR_INPUT,
+		                    "%llu bytes are too little to hold one chunk: %llu is the least here (-a filesize)",
+		                    (unsigned long long)config->stop_after_bytes,
+		                    (unsigned long long)(block + FILE_OVERHEAD));
+	settings->geometry = (struct wh_ring_geometry){
+		.block_bytes = (uint32_t)block, .block_count = (uint32_t)count, .timeout_ms = config->block_timeout_ms
+	};
+	return WH_OK;
+}
+
+void wh_settings_free(struct wh_settings *settings)
+{
+	for (size_t i = 0; settings->interface_names != NULL && i < settings->config.interface_count; i++)
+		free(settings->interface_names[i]);
+	free(settings->interface_names);
+	free(settings->replay_file);
+	free(settings->output);
+	free(settings->filter);
+	free(settings->hook_command);
+	free(settings->cpu_list);
+	free(settings->user);
+	*settings = (struct wh_settings){ 0 };
+}

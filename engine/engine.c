@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The public calls (wirehaul.h). */
+#include <errno.h>
+#include <pcap/pcap.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "engine/engine_state.h"
+#include "engine/privileges.h"
+#include "ringbuf/clock.h"
+
+void wh_capture_report(struct wh_capture *capture, int severity, const char *format, ...)
+{
+	const struct wh_config *config = &capture->settings.config;
+	if (config->report == NULL)
+		return;
+	char line[1024];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	pthread_mutex_lock(&capture->report_lock);
+	config->report(config->report_context, severity, line);
+	pthread_mutex_unlock(&capture->report_lock);
+}
+
+static enum wh_result usage(struct wh_message *message, const struct wh_error *error)
+{
+	snprintf(message->text, sizeof(message->text), "%s", error->text);
+	return WH_RESULT_USAGE;
+}
+
+/* Makes a port for each adapter that is to be captured, without opening it. */
+static enum wh_status ports_list(struct wh_capture *capture, struct wh_error *error)
+{
+	const struct wh_settings *settings = &capture->settings;
+	struct wh_interface *list = NULL;
+	size_t count = 0;
+	enum wh_status status = WH_OK;
+	if (settings->any) {
+		status = wh_interfaces_list(&list, &count, error);
+		for (size_t i = 0; status == WH_OK && i < count; i++) {
+			uint32_t header;
+			if (!list[i].up || wh_link_type_from_arp_type(list[i].arp_type, &header) < 0)
+				continue;
+			struct wh_port *port = wh_port_for(capture, list[i].name);
+			if (port != NULL)
+				port->interface = list[i];
+		}
+		free(list);
+		if (status == WH_OK && atomic_load(&capture->port_count) == 0)
+			return wh_error_set(error, WH_ERR_INPUT, "no adapter is up: nothing to capture on");
+		return status;
+	}
+	for (size_t i = 0; i < settings->config.interface_count; i++) {
+		const char *name = settings->config.interfaces[i];
+		struct wh_interface found;
+		status = wh_interface_find(name, &found, error);
+		if (status == WH_ERR_GONE)
+			return wh_error_set(error, WH_ERR_INPUT, "there is no adapter \"%s\" (\"wirehaul -D\" lists them)", name);
+		if (status != WH_OK)
+			return status;
+		if (!found.up)
+			return wh_error_set(error, WH_ERR_INPUT, "adapter %s is down: bring it up first (ip link set %s up)", name,
+			                    name);
+		struct wh_port *port = wh_port_for(capture, found.name);
+		if (port == NULL)
+			return wh_error_set(error, WH_ERR_MEMORY, "too many adapters for one capture");
+		port->interface = found;
+		port->named = true;
+	}
+	return WH_OK;
+}
+
+/* With "any", an adapter that cannot be captured is left out, unless none can. */
+static enum wh_status ports_open(struct wh_capture *capture, struct wh_error *error)
+{
+	uint32_t opened = 0, count = atomic_load(&capture->port_count);
+	enum wh_status status = WH_OK;
+	for (uint32_t i = 0; i < count; i++) {
+		struct wh_port *port = capture->ports[i];
+		status = wh_port_open(capture, port, error);
+		if (status == WH_OK)
+			opened++;
+		else if (port->named || status == WH_ERR_PERMISSION)
+			return status;
+		else if (opened > 0 || i + 1 < count)
+			wh_capture_report(capture, 2, "%s is left out: %s", port->name, error->text);
+	}
+	return opened > 0 ? WH_OK : status;
+}
+
+static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *error)
+{
+	const struct wh_config *config = &capture->settings.config;
+	enum wh_status status;
+	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	if (config->replay_file != NULL) {
+		struct wh_port *port = wh_port_for(capture, "replay");
+		if (port == NULL)
+			return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+		status = wh_settings_ring_choose(&capture->settings, 1, memory, error);
+		return status == WH_OK ? wh_port_open_replay(capture, port, error) : status;
+	}
+	if (!wh_privileges_can_capture())
+		return wh_error_set(error, WH_ERR_PERMISSION, "no permission to capture: the capability CAP_NET_RAW is missing; "
+		                    "run as root, or give it to the program (setcap cap_net_raw+ep)");
+	/* The watch comes before the list, so that no adapter falls between the two. */
+	status = wh_interface_watch_open(&capture->watch, error);
+	if (status == WH_OK)
+		status = ports_list(capture, error);
+	if (status == WH_OK)
+		status = wh_settings_ring_choose(&capture->settings,
+		                                 atomic_load(&capture->port_count) * config->fanout, memory, error);
+	if (status == WH_OK)
+		status = wh_topology_open(config->cpus == WH_CPUS_LIST ? config->cpu_list : NULL, &capture->topology, error);
+	return status == WH_OK ? ports_open(capture, error) : status;
+}
+
+static enum wh_status capture_set_up(struct wh_capture *capture, struct wh_error *error)
+{
+	const struct wh_config *config = &capture->settings.config;
+	capture->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	capture->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	capture->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (capture->stop_fd < 0 || capture->event_fd < 0 || capture->done_fd < 0)
+		return wh_error_system(error, errno, "cannot make an eventfd");
+	if (getrandom(&capture->session, sizeof(capture->session), 0) != sizeof(capture->session))
+		capture->session = wh_ns_wall();
+	struct utsname system;
+	if (uname(&system) == 0)
+		snprintf(capture->operating_system, sizeof(capture->operating_system), "%s %s", system.sysname,
+		         system.release);
+	enum wh_status status = sources_open(capture, error);
+	if (status == WH_OK && config->drop_to_user != NULL)
+		status = wh_privileges_drop(config->drop_to_user, error);
+	if (status == WH_OK && config->hook_command != NULL)
+		status = wh_hooks_open(config->hook_command, &capture->hooks, error);
+	uint32_t count = atomic_load(&capture->port_count);
+	for (uint32_t i = 0; status == WH_OK && i < count; i++)
+		if (capture->ports[i]->member_count > 0)
+			status = wh_port_attach(capture, capture->ports[i], error);
+	return status;
+}
+
+enum wh_result wh_capture_open(const struct wh_config *config, struct wh_capture **opened, struct wh_message *message)
+{
+	struct wh_error error = { 0 };
+	struct wh_capture *capture = calloc(1, sizeof(*capture));
+	if (capture == NULL) {
+		wh_error_set(&error, WH_ERR_MEMORY, "out of memory");
+		return usage(message, &error);
+	}
+	capture->stop_fd = capture->event_fd = capture->done_fd = -1;
+	pthread_mutex_init(&capture->lock, NULL);
+	pthread_mutex_init(&capture->report_lock, NULL);
+	enum wh_status status = wh_settings_take(config, &capture->settings, &error);
+	if (status == WH_OK)
+		status = capture_set_up(capture, &error);
+	if (status != WH_OK) {
+		wh_capture_close(capture);
+		return usage(message, &error);
+	}
+	*opened = capture;
+	return WH_RESULT_OK;
+}
+
+/* The CPUs of --cpus are meant for all threads, so the caller's binding is set while they are started. */
+static bool cpus_bind(const struct wh_capture *capture, cpu_set_t *before)
+{
+	uint64_t bits[16];
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	if (capture->settings.config.cpus != WH_CPUS_LIST || sched_getaffinity(0, sizeof(*before), before) != 0 ||
+	    wh_cpu_list_parse(capture->settings.config.cpu_list, bits, NULL) != WH_OK)
+		return false;
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (bits[cpu / 64] >> (cpu % 64) & 1)
+			CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) == 0;
+}
+
+static enum wh_status threads_start(struct wh_capture *capture, struct wh_error *error)
+{
+	enum wh_status status = WH_OK;
+	uint32_t outputs = atomic_load(&capture->output_count), ports = atomic_load(&capture->port_count);
+	capture->threads_started = true;
+	for (uint32_t i = 0; status == WH_OK && i < outputs; i++) {
+		status = wh_writer_start(capture->outputs[i].writer, error);
+		capture->outputs[i].started = status == WH_OK;
+	}
+	for (uint32_t i = 0; status == WH_OK && i < ports; i++)
+		status = wh_port_start(capture->ports[i], error);
+	if (status != WH_OK)
+		return status;
+	int result = pthread_create(&capture->thread, NULL, wh_supervisor_main, capture);
+	if (result != 0)
+		return wh_error_system(error, result, "cannot start the supervising thread");
+	pthread_setname_np(capture->thread, "wh-engine");
+	capture->thread_started = true;
+	return WH_OK;
+}
+
+/* Ends in order what was started, and removes the files that were begun. */
+static void start_undo(struct wh_capture *capture)
+{
+	wh_capture_stop(capture);
+	wh_supervisor_main(capture);
+	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++) {
+		struct wh_writer_totals totals;
+		wh_writer_totals_read(capture->outputs[i].writer, &totals);
+		if (totals.files > 0 && strcmp(totals.current_file, "-") != 0)
+			unlink(totals.current_file);
+	}
+}
+
+enum wh_result wh_capture_start(struct wh_capture *capture, struct wh_message *message)
+{
+	struct wh_error error = { 0 };
+	cpu_set_t before;
+	capture->start_ns = wh_ns_monotonic();
+	capture->running = true;
+	bool bound = cpus_bind(capture, &before);
+	enum wh_status status = threads_start(capture, &error);
+	if (bound)
+		sched_setaffinity(0, sizeof(before), &before);
+	if (status == WH_OK)
+		return WH_RESULT_OK;
+	start_undo(capture);
+	return usage(message, &error);
+}
+
+int wh_capture_fd(const struct wh_capture *capture)
+{
+	return capture->done_fd;
+}
+
+/* Async-signal-safe: two atomics and write(2). */
+static void ask(struct wh_capture *capture, _Atomic bool *what)
+{
+	const uint64_t one = 1;
+	int keep = errno;
+	/* Release: pairs with the acquire in the supervisor. */
+	atomic_store_explicit(what, true, memory_order_release);
+	ssize_t ignored = write(capture->stop_fd, &one, sizeof(one));
+	(void)ignored;
+	errno = keep;
+}
+
+void wh_capture_stop(struct wh_capture *capture)
+{
+	ask(capture, &capture->stop_asked);
+}
+
+void wh_capture_rotate(struct wh_capture *capture)
+{
+	ask(capture, &capture->rotate_asked);
+}
+
+enum wh_result wh_capture_wait(struct wh_capture *capture, struct wh_message *message)
+{
+	static const char *const words[] = {
+		[WH_STOP_SIGNAL] = "stopped as asked",
+		[WH_STOP_DURATION] = "stopped: the time that was set has passed",
+		[WH_STOP_FILES] = "stopped: the number of files that was set is full",
+		[WH_STOP_FILESIZE] = "stopped: the size that was set is reached",
+		[WH_STOP_COUNT] = "stopped: the number of frames that was set is reached",
+		[WH_STOP_END_OF_INPUT] = "the file to replay has come to its end",
+	};
+	if (capture->thread_started) {
+		pthread_join(capture->thread, NULL);
+		capture->thread_started = false;
+	}
+	enum wh_stop_reason reason = capture->stop_reason;
+	if (reason == WH_STOP_LOW_SPACE || reason == WH_STOP_ERROR) {
+		snprintf(message->text, sizeof(message->text), "%s: %s",
+		         reason == WH_STOP_ERROR ? "stopped by an error" : "stopped at the free-space limit",
+		         capture->stop_text);
+		return reason == WH_STOP_ERROR ? WH_RESULT_ERROR : WH_RESULT_LOW_SPACE;
+	}
+	bool known = (size_t)reason < sizeof(words) / sizeof(words[0]) && words[reason] != NULL;
+	snprintf(message->text, sizeof(message->text), "%s", known ? words[reason] : "not started");
+	return WH_RESULT_OK;
+}
+
+/* With the lock held: adds what PORT's threads have counted to *STATISTICS. Written is read before received, so that
+ * a frame in between is in flight and never written without having been received. */
+static void port_statistics(const struct wh_port *port, struct wh_interface_statistics *statistics)
+{
+	statistics->frames_received = port->past.received;
+	statistics->frames_dropped = port->past.dropped;
+	statistics->frames_written = port->past.written;
+	statistics->bytes_captured = port->past.captured_bytes;
+	statistics->frames_truncated = port->past.truncated;
+	statistics->frames_dropped_nic = atomic_load_explicit(&port->dropped_nic, memory_order_relaxed);
+	statistics->frames_filtered = atomic_load_explicit(&port->filtered, memory_order_relaxed);
+	for (uint32_t i = 0; i < port->member_count; i++) {
+		const struct wh_capture_thread *member = port->members[i];
+		const struct wh_writer_counters *written = &member->written;
+		uint64_t done = atomic_load_explicit(&written->frames_written, memory_order_acquire);
+		uint64_t discarded = atomic_load_explicit(&written->frames_discarded, memory_order_acquire);
+		uint64_t surplus = atomic_load_explicit(&written->frames_surplus, memory_order_acquire);
+		uint64_t lost_surplus = atomic_load_explicit(&written->lost_surplus, memory_order_acquire);
+		uint64_t dropped = atomic_load_explicit(&member->counters.dropped, memory_order_acquire);
+		statistics->frames_written += done;
+		statistics->frames_dropped += dropped - lost_surplus + discarded;
+		statistics->frames_received +=
+			atomic_load_explicit(&member->counters.received, memory_order_relaxed) - surplus - lost_surplus;
+		statistics->bytes_captured += atomic_load_explicit(&written->bytes_captured, memory_order_relaxed);
+		statistics->frames_truncated += atomic_load_explicit(&written->frames_truncated, memory_order_relaxed);
+		if (port->filtered_known)
+			statistics->frames_filtered = atomic_load_explicit(&member->source->filtered, memory_order_relaxed);
+	}
+}
+
+bool wh_capture_interface_statistics(struct wh_capture *capture, size_t index,
+                                     struct wh_interface_statistics *statistics)
+{
+	/* Acquire: pairs with the release in wh_port_for(). */
+	if (index >= atomic_load_explicit(&capture->port_count, memory_order_acquire))
+		return false;
+	const struct wh_port *port = capture->ports[index];
+	*statistics = (struct wh_interface_statistics){ 0 };
+	pthread_mutex_lock(&capture->lock);
+	port_statistics(port, statistics);
+	statistics->present = port->state != WH_PORT_ABSENT || !capture->running;
+	pthread_mutex_unlock(&capture->lock);
+	statistics->filtered_known = port->filtered_known;
+	memcpy(statistics->name, port->name, sizeof(statistics->name));
+	const char *link_type = port->link_type >= 0 ? pcap_datalink_val_to_name(port->link_type) : NULL;
+	snprintf(statistics->link_type, sizeof(statistics->link_type), "%s", link_type != NULL ? link_type : "");
+	return true;
+}
+
+static void fill_statistics(const struct wh_port *port, struct wh_statistics *statistics)
+{
+	for (uint32_t i = 0; i < port->member_count; i++) {
+		const struct wh_capture_counters *counters = &port->members[i]->counters;
+		double now = atomic_load_explicit(&counters->fill_permille, memory_order_relaxed) / 10.0;
+		double highest = atomic_load_explicit(&counters->fill_max_permille, memory_order_relaxed) / 10.0;
+		if (now > statistics->ring_fill_percent)
+			statistics->ring_fill_percent = now;
+		if (highest > statistics->ring_fill_max_percent)
+			statistics->ring_fill_max_percent = highest;
+	}
+	if (port->past.fill_max_permille / 10.0 > statistics->ring_fill_max_percent)
+		statistics->ring_fill_max_percent = port->past.fill_max_permille / 10.0;
+}
+
+static void totals_add(struct wh_writer *writer, struct wh_statistics *statistics)
+{
+	struct wh_writer_totals totals;
+	wh_writer_totals_read(writer, &totals);
+	statistics->bytes_on_disk += totals.bytes_on_disk;
+	statistics->bytes_copied += totals.bytes_copied;
+	statistics->files += totals.files;
+	if (totals.latency_max_ns / 1000 > statistics->write_latency_max_us)
+		statistics->write_latency_max_us = totals.latency_max_ns / 1000;
+	statistics->free_percent = totals.free_percent;
+	statistics->free_bytes_to_limit = totals.free_bytes_to_limit;
+	_Static_assert(sizeof(totals.current_file) == sizeof(statistics->current_file), "the same path");
+	memcpy(statistics->current_file, totals.current_file, sizeof(statistics->current_file));
+}
+
+void wh_capture_statistics(struct wh_capture *capture, struct wh_statistics *statistics)
+{
+	*statistics = (struct wh_statistics){ .free_percent = -1 };
+	/* Acquire: pair with the releases in wh_port_for() and wh_output_for(). */
+	uint32_t ports = atomic_load_explicit(&capture->port_count, memory_order_acquire);
+	uint32_t outputs = atomic_load_explicit(&capture->output_count, memory_order_acquire);
+	for (uint32_t i = 0; i < outputs; i++)
+		totals_add(capture->outputs[i].writer, statistics);
+	pthread_mutex_lock(&capture->lock);
+	for (uint32_t i = 0; i < ports; i++) {
+		struct wh_interface_statistics port = { 0 };
+		port_statistics(capture->ports[i], &port);
+		statistics->frames_received += port.frames_received;
+		statistics->frames_written += port.frames_written;
+		statistics->frames_dropped += port.frames_dropped;
+		statistics->frames_dropped_nic += port.frames_dropped_nic;
+		statistics->frames_truncated += port.frames_truncated;
+		statistics->bytes_captured += port.bytes_captured;
+		fill_statistics(capture->ports[i], statistics);
+	}
+	statistics->interface_count = ports;
+	statistics->running = capture->running;
+	statistics->stop_reason = capture->running ? WH_STOP_NONE : capture->stop_reason;
+	uint64_t end_ns = capture->end_ns != 0 ? capture->end_ns : wh_ns_monotonic();
+	statistics->elapsed_ns = capture->start_ns != 0 ? end_ns - capture->start_ns : 0;
+	pthread_mutex_unlock(&capture->lock);
+}
+
+void wh_capture_close(struct wh_capture *capture)
+{
+	if (capture == NULL)
+		return;
+	if (capture->thread_started) {
+		struct wh_message ignored;
+		wh_capture_stop(capture);
+		enum wh_result result = wh_capture_wait(capture, &ignored);
+		(void)result;
+	}
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++) {
+		wh_port_close(capture, capture->ports[i]);
+		free(capture->ports[i]);
+	}
+	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
+		wh_writer_close(capture->outputs[i].writer);
+	wh_hooks_close(capture->hooks);
+	wh_interface_watch_close(capture->watch);
+	wh_topology_close(capture->topology);
+	while (capture->first_event != NULL) {
+		struct wh_event *event = capture->first_event;
+		capture->first_event = event->next;
+		free(event);
+	}
+	const int descriptors[] = { capture->stop_fd, capture->event_fd, capture->done_fd };
+	for (size_t i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]); i++)
+		if (descriptors[i] >= 0)
+			close(descriptors[i]);
+	wh_settings_free(&capture->settings);
+	pthread_mutex_destroy(&capture->lock);
+	pthread_mutex_destroy(&capture->report_lock);
+	free(capture);
+}
+
+const char *wh_stop_reason_name(enum wh_stop_reason reason)
+{
+	static const char *const names[] = {
+		[WH_STOP_NONE] = "", [WH_STOP_SIGNAL] = "signal", [WH_STOP_DURATION] = "duration", [WH_STOP_FILES] = "files",
+		[WH_STOP_FILESIZE] = "filesize", [WH_STOP_COUNT] = "count", [WH_STOP_LOW_SPACE] = "low_space",
+		[WH_STOP_ERROR] = "error", [WH_STOP_END_OF_INPUT] = "end_of_input",
+	};
+	return (size_t)reason < sizeof(names) / sizeof(names[0]) ? names[reason] : "";
+}

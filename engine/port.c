@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <linux/if.h>
+#include <pcap/pcap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_state.h"
+#include "ringbuf/clock.h"
+
+struct wh_port *wh_port_for(struct wh_capture *capture, const char *name)
+{
+	uint32_t count = atomic_load_explicit(&capture->port_count, memory_order_relaxed);
+	for (uint32_t i = 0; i < count; i++)
+		if (strcmp(capture->ports[i]->name, name) == 0)
+			return capture->ports[i];
+	struct wh_port *port = count < WH_PORTS_MOST ? calloc(1, sizeof(*port)) : NULL;
+	if (port == NULL)
+		return NULL;
+	snprintf(port->name, sizeof(port->name), "%s", name);
+	port->link_type = -1;
+	capture->ports[count] = port;
+	/* Release: the statistics calls read the count and then the entry. */
+	atomic_store_explicit(&capture->port_count, count + 1, memory_order_release);
+	return port;
+}
+
+static bool source_number_take(struct wh_capture *capture, struct wh_port *port, uint16_t *number)
+{
+	for (uint32_t i = 0; i < WH_SOURCES_MOST; i++) {
+		if (capture->source_port[i] == NULL) {
+			capture->source_port[i] = port;
+			*number = (uint16_t)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Makes a member of PORT around SOURCE, which goes with it. */
+static enum wh_status member_add(struct wh_capture *capture, struct wh_port *port, struct wh_source *source,
+                                 struct wh_error *error)
+{
+	struct wh_capture_thread *member;
+	uint16_t number;
+	enum wh_status status = wh_capture_thread_open(source, &member, error);
+	if (status != WH_OK)
+		return status;
+	if (!source_number_take(capture, port, &number)) {
+		wh_capture_thread_close(member);
+		return wh_error_set(error, WH_ERR_MEMORY, "too many capture threads");
+	}
+	member->format = capture->settings.format;
+	member->encoding.source = number;
+	member->encoding.rules.snapshot_length = capture->settings.config.snapshot_length;
+	member->encoding.rules.ethernet = source->link_type == DLT_EN10MB;
+	member->encoding.nanoseconds = member->format == WH_WRITE_PCAP_NS;
+	member->block_timeout_ns = capture->settings.geometry.timeout_ms * WH_NS_PER_MS;
+	member->topology = capture->topology;
+	member->cpu = -1;
+	snprintf(member->name, sizeof(member->name), "wh-%.12s", port->name);
+	pthread_mutex_lock(&capture->lock);
+	port->members[port->member_count++] = member;
+	pthread_mutex_unlock(&capture->lock);
+	return WH_OK;
+}
+
+static enum wh_status members_prepare(struct wh_capture *capture, struct wh_port *port, uint32_t count,
+                                      struct wh_error *error)
+{
+	struct wh_capture_thread **members = calloc(count, sizeof(*members));
+	if (members == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	pthread_mutex_lock(&capture->lock);
+	free(port->members);
+	port->members = members;
+	port->member_count = 0;
+	pthread_mutex_unlock(&capture->lock);
+	port->ended_count = 0;
+	return WH_OK;
+}
+
+static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *port, uint32_t mac_header_bytes,
+                                 const struct wh_filter *filter, struct wh_error *error)
+{
+	const struct wh_config *config = &capture->settings.config;
+	uint32_t fanout_group = 0;
+	/* Every frame on the loopback adapter passes twice, out and in; one of them is enough. */
+	bool ignore_outgoing = config->direction == WH_DIRECTION_IN ||
+	                       (port->interface.loopback && config->direction != WH_DIRECTION_OUT);
+	const struct wh_tpacket_config ring = {
+		.interface_index = port->interface.index,
+		.name = port->name,
+		.link_type = port->link_type,
+		.mac_header_bytes = mac_header_bytes,
+		.geometry = capture->settings.geometry,
+		.filter = filter,
+		.promiscuous = !config->no_promiscuous,
+		.ignore_outgoing = ignore_outgoing,
+		.fanout_members = (int)config->fanout,
+		.fanout_group = &fanout_group,
+	};
+	enum wh_status status = members_prepare(capture, port, config->fanout, error);
+	for (uint32_t i = 0; status == WH_OK && i < config->fanout; i++) {
+		struct wh_source *source;
+		status = wh_source_tpacket_open(&ring, &source, error);
+		if (status == WH_OK && source->block_count < ring.geometry.block_count)
+			wh_capture_report(capture, 2, "%s: memory is short, its ring has %u KiB instead of %u KiB", port->name,
+			                  source->block_count * (source->block_bytes / 1024),
+			                  ring.geometry.block_count * (source->block_bytes / 1024));
+		if (status == WH_OK)
+			status = member_add(capture, port, source, error);
+		if (status == WH_OK && config->cpus != WH_CPUS_NONE && capture->topology != NULL)
+			port->members[i]->cpu = wh_topology_take_cpu(capture->topology, port->name);
+	}
+	return status;
+}
+
+enum wh_status wh_port_open(struct wh_capture *capture, struct wh_port *port, struct wh_error *error)
+{
+	const struct wh_config *config = &capture->settings.config;
+	uint32_t mac_header_bytes;
+	int link_type = wh_link_type_from_arp_type(port->interface.arp_type, &mac_header_bytes);
+	if (link_type < 0)
+		return wh_error_set(error, WH_ERR_INPUT, "%s has a link type that cannot be captured raw (ARPHRD %u)",
+		                    port->name, port->interface.arp_type);
+	port->link_type = link_type;
+	struct wh_filter filter;
+	enum wh_status status = wh_filter_compile(port->name, link_type, config->snapshot_length,
+	                                          config->direction == WH_DIRECTION_OUT, config->filter, &filter, error);
+	if (status != WH_OK)
+		return status;
+	/* The kernel takes a ring's pages under the memory policy of the thread that makes the ring. */
+	int node = capture->topology != NULL ? wh_topology_node(capture->topology, port->name) : -1;
+	if (node >= 0)
+		wh_topology_bind_memory(capture->topology, node);
+	status = rings_open(capture, port, mac_header_bytes, &filter, error);
+	if (node >= 0)
+		wh_topology_bind_memory(capture->topology, -1);
+	wh_filter_free(&filter);
+	port->has_baseline = wh_interface_drops_read(port->interface.index, &port->baseline) == WH_OK;
+	port->dropped_nic_past = atomic_load_explicit(&port->dropped_nic, memory_order_relaxed);
+	if (status != WH_OK)
+		wh_port_close(capture, port);
+	return status;
+}
+
+enum wh_status wh_port_open_replay(struct wh_capture *capture, struct wh_port *port, struct wh_error *error)
+{
+	const struct wh_replay_config replay = {
+		.path = capture->settings.config.replay_file,
+		.filter = capture->settings.config.filter,
+		.snapshot_length = capture->settings.config.snapshot_length,
+		.geometry = capture->settings.geometry,
+	};
+	struct wh_source *source;
+	enum wh_status status = members_prepare(capture, port, 1, error);
+	if (status == WH_OK)
+		status = wh_source_replay_open(&replay, &source, error);
+	if (status != WH_OK)
+		return status;
+	port->link_type = source->link_type;
+	port->filtered_known = true;
+	return member_add(capture, port, source, error);
+}
+
+static enum wh_status member_attach(struct wh_port *port, struct wh_capture_thread *member, struct wh_error *error)
+{
+	struct wh_interface_details details = { .speed_mbit = -1 };
+	struct wh_writer_source source = {
+		.ring = &member->ring,
+		.counters = &member->written,
+		.dropped_nic = &port->dropped_nic,
+		.memory = member->source->memory,
+		.memory_bytes = (uint64_t)member->source->block_bytes * member->source->block_count,
+		.source = member->encoding.source,
+		.new_interface = !port->in_files || port->file_link_type != port->link_type,
+		.interface = port->file_interface,
+		.link_type = wh_link_type_in_file(port->link_type),
+		.has_mac = port->interface.mac_bytes == 6,
+	};
+	if (source.new_interface && port->interface.index != 0)
+		wh_interface_details_read(port->name, &details);
+	source.speed_bits = details.speed_mbit > 0 ? (uint64_t)details.speed_mbit * 1000000 : 0;
+	snprintf(source.interface_name, sizeof(source.interface_name), "%s", port->name);
+	memcpy(source.mac, port->interface.mac, sizeof(source.mac));
+	enum wh_status status = wh_writer_attach(port->output->writer, &source, error);
+	if (status != WH_OK)
+		return status;
+	port->in_files = true;
+	port->file_interface = source.interface;
+	port->file_link_type = port->link_type;
+	member->writer = port->output->writer;
+	member->buffer = source.buffer;
+	member->encoding.interface = source.interface;
+	return WH_OK;
+}
+
+enum wh_status wh_port_attach(struct wh_capture *capture, struct wh_port *port, struct wh_error *error)
+{
+	enum wh_status status = WH_OK;
+	if (port->output == NULL)
+		status = wh_output_for(capture, port->name, &port->output, error);
+	for (uint32_t i = 0; status == WH_OK && i < port->member_count; i++)
+		status = member_attach(port, port->members[i], error);
+	if (status == WH_OK) {
+		pthread_mutex_lock(&capture->lock);
+		port->state = WH_PORT_RUNNING;
+		pthread_mutex_unlock(&capture->lock);
+	}
+	return status;
+}
+
+enum wh_status wh_port_start(struct wh_port *port, struct wh_error *error)
+{
+	enum wh_status status = WH_OK;
+	for (uint32_t i = 0; status == WH_OK && i < port->member_count; i++)
+		status = wh_capture_thread_start(port->members[i], error);
+	return status;
+}
+
+void wh_port_stop(struct wh_capture *capture, struct wh_port *port)
+{
+	if (port->state != WH_PORT_RUNNING)
+		return;
+	pthread_mutex_lock(&capture->lock);
+	port->state = WH_PORT_ENDING;
+	pthread_mutex_unlock(&capture->lock);
+	for (uint32_t i = 0; i < port->member_count; i++)
+		wh_capture_thread_stop(port->members[i]);
+}
+
+/* With the lock held. */
+static void past_add(struct wh_port *port, const struct wh_capture_thread *member)
+{
+	const struct wh_writer_counters *written = &member->written;
+	uint64_t surplus = atomic_load(&written->frames_surplus), lost_surplus = atomic_load(&written->lost_surplus);
+	port->past.received += atomic_load(&member->counters.received) - surplus - lost_surplus;
+	port->past.dropped += atomic_load(&member->counters.dropped) - lost_surplus + atomic_load(&written->frames_discarded);
+	port->past.written += atomic_load(&written->frames_written);
+	port->past.captured_bytes += atomic_load(&written->bytes_captured);
+	port->past.truncated += atomic_load(&written->frames_truncated);
+	uint32_t fill = atomic_load(&member->counters.fill_max_permille);
+	if (fill > port->past.fill_max_permille)
+		port->past.fill_max_permille = fill;
+}
+
+void wh_port_close(struct wh_capture *capture, struct wh_port *port)
+{
+	struct wh_capture_thread **members = port->members;
+	uint32_t count = port->member_count;
+	pthread_mutex_lock(&capture->lock);
+	for (uint32_t i = 0; i < count; i++) {
+		past_add(port, members[i]);
+		if (port->filtered_known)
+			atomic_store(&port->filtered, atomic_load(&members[i]->source->filtered));
+	}
+	port->members = NULL;
+	port->member_count = 0;
+	port->state = WH_PORT_ABSENT;
+	pthread_mutex_unlock(&capture->lock);
+	for (uint32_t i = 0; i < count; i++) {
+		if (members[i]->source->problem[0] != '\0')
+			wh_capture_report(capture, 2, "%s: %s", port->name, members[i]->source->problem);
+		if (members[i]->cpu >= 0)
+			wh_topology_return_cpu(capture->topology, members[i]->cpu);
+		capture->source_port[members[i]->encoding.source] = NULL;
+		wh_capture_thread_close(members[i]);
+	}
+	free(members);
+}
+
+struct wh_port *wh_port_source_ended(struct wh_capture *capture, uint64_t number)
+{
+	struct wh_port *port = number < WH_SOURCES_MOST ? capture->source_port[number] : NULL;
+	if (port == NULL || ++port->ended_count < port->member_count)
+		return NULL;
+	wh_port_drops_update(port);
+	wh_port_close(capture, port);
+	return port;
+}
+
+void wh_port_drops_update(struct wh_port *port)
+{
+	struct wh_interface_drops now;
+	if (!port->has_baseline || wh_interface_drops_read(port->interface.index, &now) != WH_OK)
+		return;
+	/* A driver that is reset begins at zero again. */
+	uint64_t before = port->baseline.missed + port->baseline.fifo, after = now.missed + now.fifo;
+	if (after < before) {
+		port->dropped_nic_past = atomic_load_explicit(&port->dropped_nic, memory_order_relaxed);
+		port->baseline = now;
+		return;
+	}
+	atomic_store_explicit(&port->dropped_nic, port->dropped_nic_past + after - before, memory_order_relaxed);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Frames of a capture file, or made up, in blocks of the layout that the kernel fills (linux/if_packet.h): what comes
+ * behind cannot tell the difference. */
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <pcap/pcap.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/filter.h"
+#include "engine/source.h"
+#include "ringbuf/clock.h"
+#include "writer/format_pcapng.h"
+
+enum {
+	SLOT_ALIGNMENT = 8,   /* V3_ALIGNMENT of af_packet.c */
+	FRAME_AT = 84,        /* tp_mac of an Ethernet frame with PACKET_RESERVE 2: a multiple of 4 for any frame */
+	DIRECTION_UNKNOWN = PACKET_USER
+};
+
+struct replay {
+	struct wh_source source;
+	pcap_t *file;              /* NULL: synthetic */
+	struct bpf_program program;
+	uint32_t snapshot_length;
+	uint64_t synthetic_left;
+	uint32_t synthetic_bytes;
+	bool endless;
+	struct pcap_pkthdr held;   /* a frame that did not fit the last block */
+	const uint8_t *held_bytes;
+	uint32_t next;
+	_Atomic bool *lent;
+	_Atomic bool stopped;
+	bool ended;
+	uint64_t received;         /* since statistics() was last called */
+	uint64_t serial;           /* frames ever made up */
+	int wake_fd;
+};
+
+/* Gets the next frame of the file that passes the filter into held. False at the end. */
+static bool frame_fetch(struct replay *replay)
+{
+	while (replay->held_bytes == NULL) {
+		struct pcap_pkthdr *header;
+		const u_char *bytes;
+		int result = pcap_next_ex(replay->file, &header, &bytes);
+		if (result == PCAP_ERROR)
+			snprintf(replay->source.problem, sizeof(replay->source.problem), "the capture file is damaged: %.120s",
+			         pcap_geterr(replay->file));
+		if (result != 1)
+			return false;
+		if (replay->source.filters && pcap_offline_filter(&replay->program, header, bytes) == 0) {
+			atomic_fetch_add_explicit(&replay->source.filtered, 1, memory_order_relaxed);
+			continue;
+		}
+		replay->held = *header;
+		replay->held_bytes = bytes;
+	}
+	return true;
+}
+
+/* Writes the slot's header for a frame whose bytes are, or will be, at FRAME_AT behind AT. Returns the slot's size. */
+static uint32_t slot_put(uint8_t *at, uint64_t ns, uint32_t captured, uint32_t original)
+{
+	uint32_t size = (FRAME_AT + captured + SLOT_ALIGNMENT - 1) & ~(uint32_t)(SLOT_ALIGNMENT - 1);
+	const struct tpacket3_hdr header = {
+		.tp_next_offset = size,
+		.tp_sec = (uint32_t)(ns / WH_NS_PER_SECOND),
+		.tp_nsec = (uint32_t)(ns % WH_NS_PER_SECOND),
+		.tp_snaplen = captured,
+		.tp_len = original,
+		.tp_status = TP_STATUS_USER,
+		.tp_mac = FRAME_AT,
+		.tp_net = FRAME_AT,
+	};
+	memcpy(at, &header, sizeof(header));
+	at[WH_SLOT_ADDRESS_AT + offsetof(struct sockaddr_ll, sll_pkttype)] = DIRECTION_UNKNOWN;
+	return size;
+}
+
+/* Puts one frame at AT if it fits ROOM. Returns the slot's size, 0 where it does not fit or there is none. */
+static uint32_t frame_put(struct replay *replay, uint8_t *at, uint32_t room, bool first)
+{
+	if (replay->file == NULL) {
+		uint32_t bytes = replay->synthetic_bytes;
+		if ((!replay->endless && replay->synthetic_left == 0) || FRAME_AT + bytes + SLOT_ALIGNMENT > room)
+			return 0;
+		replay->synthetic_left--;
+		/* The payload is whatever the block held; making it up would cost more than all the rest. */
+		return slot_put(at, ++replay->serial * 1000, bytes, bytes);
+	}
+	if (!frame_fetch(replay))
+		return 0;
+	uint32_t captured = replay->held.caplen < replay->snapshot_length ? replay->held.caplen : replay->snapshot_length;
+	if (FRAME_AT + captured + SLOT_ALIGNMENT > room) {
+		if (!first)
+			return 0;
+		captured = room - FRAME_AT - SLOT_ALIGNMENT; /* as tpacket_rcv() clamps a frame to the block */
+	}
+	/* Opened for nanoseconds, tv_usec holds them. */
+	uint64_t ns = wh_ns_from_parts((uint32_t)replay->held.ts.tv_sec, (uint32_t)replay->held.ts.tv_usec);
+	memcpy(at + FRAME_AT, replay->held_bytes, captured);
+	replay->held_bytes = NULL;
+	return slot_put(at, ns, captured, replay->held.len);
+}
+
+static bool replay_next(struct wh_source *source, struct wh_block *block)
+{
+	struct replay *replay = (struct replay *)source;
+	uint32_t index = replay->next;
+	if (replay->ended || atomic_load_explicit(&replay->stopped, memory_order_relaxed) ||
+	    atomic_load_explicit(&replay->lent[index], memory_order_acquire)) /* pairs with replay_release() */
+		return false;
+	uint8_t *base = source->memory + (size_t)index * source->block_bytes;
+	struct tpacket_block_desc *header = (struct tpacket_block_desc *)(void *)base;
+	header->hdr.bh1.block_status = TP_STATUS_USER;
+	uint32_t at = WH_CHUNK_FIRST_SLOT, size, frames = 0, last = 0;
+	while ((size = frame_put(replay, base + at, source->block_bytes - at, frames == 0)) != 0) {
+		last = at;
+		at += size;
+		frames++;
+	}
+	if (frames == 0) {
+		replay->ended = true;
+		return false;
+	}
+	((struct tpacket3_hdr *)(void *)(base + last))->tp_next_offset = 0;
+	replay->received += frames;
+	*block = (struct wh_block){
+		.base = base, .index = index, .frames = frames, .used = at, .first_slot = WH_CHUNK_FIRST_SLOT
+	};
+	atomic_store_explicit(&replay->lent[index], true, memory_order_relaxed);
+	replay->next = index + 1 == source->block_count ? 0 : index + 1;
+	return true;
+}
+
+static void replay_wake(struct wh_source *source)
+{
+	struct replay *replay = (struct replay *)source;
+	const uint64_t one = 1;
+	ssize_t ignored = write(replay->wake_fd, &one, sizeof(one));
+	(void)ignored;
+}
+
+static void replay_release(struct wh_source *source, uint32_t index)
+{
+	struct replay *replay = (struct replay *)source;
+	/* Release: pairs with the acquire in replay_next(). */
+	atomic_store_explicit(&replay->lent[index], false, memory_order_release);
+	replay_wake(source);
+}
+
+static void replay_wait(struct wh_source *source, uint64_t timeout_ns)
+{
+	struct replay *replay = (struct replay *)source;
+	struct pollfd event = { .fd = replay->wake_fd, .events = POLLIN };
+	uint64_t woken;
+	if (poll(&event, 1, (int)((timeout_ns + WH_NS_PER_MS - 1) / WH_NS_PER_MS)) == 1 &&
+	    read(replay->wake_fd, &woken, sizeof(woken)) < 0)
+		return;
+}
+
+static void replay_statistics(struct wh_source *source, uint64_t *received, uint64_t *dropped)
+{
+	struct replay *replay = (struct replay *)source;
+	(void)dropped;
+	*received += replay->received;
+	replay->received = 0;
+}
+
+static void replay_stop(struct wh_source *source)
+{
+	atomic_store_explicit(&((struct replay *)source)->stopped, true, memory_order_relaxed);
+}
+
+static bool replay_at_end(const struct wh_source *source)
+{
+	return ((const struct replay *)source)->ended;
+}
+
+static void replay_close(struct wh_source *source)
+{
+	struct replay *replay = (struct replay *)source;
+	if (replay->source.filters)
+		pcap_freecode(&replay->program);
+	if (replay->file != NULL)
+		pcap_close(replay->file);
+	if (source->memory != NULL)
+		munmap(source->memory, (size_t)source->block_bytes * source->block_count);
+	if (replay->wake_fd >= 0)
+		close(replay->wake_fd);
+	free(replay->lent);
+	free(replay);
+}
+
+static const struct wh_source_ops replay_ops = {
+	.next = replay_next,
+	.release = replay_release,
+	.wait = replay_wait,
+	.statistics = replay_statistics,
+	.stop = replay_stop,
+	.at_end = replay_at_end,
+	.wake = replay_wake,
+	.close = replay_close,
+};
+
+struct compile_context {
+	pcap_t *file;
+};
+
+static bool compiles(void *context, const char *text)
+{
+	struct bpf_program program;
+	if (pcap_compile(((struct compile_context *)context)->file, &program, text, 1, PCAP_NETMASK_UNKNOWN) != 0)
+		return false;
+	pcap_freecode(&program);
+	return true;
+}
+
+static enum wh_status file_open(struct replay *replay, const struct wh_replay_config *config, struct wh_error *error)
+{
+	char words[PCAP_ERRBUF_SIZE] = "";
+	replay->file = pcap_open_offline_with_tstamp_precision(config->path, PCAP_TSTAMP_PRECISION_NANO, words);
+	if (replay->file == NULL)
+		return wh_error_set(error, WH_ERR_INPUT, "cannot read the capture file: %.200s", words);
+	replay->source.link_type = pcap_datalink(replay->file);
+	if (config->filter == NULL || config->filter[strspn(config->filter, " ")] == '\0')
+		return WH_OK;
+	if (pcap_compile(replay->file, &replay->program, config->filter, 1, PCAP_NETMASK_UNKNOWN) != 0) {
+		struct compile_context context = { .file = replay->file };
+		char message[PCAP_ERRBUF_SIZE];
+		snprintf(message, sizeof(message), "%s", pcap_geterr(replay->file));
+		return wh_filter_explain(config->filter, message, compiles, &context, error);
+	}
+	replay->source.filters = true;
+	return WH_OK;
+}
+
+enum wh_status wh_source_replay_open(const struct wh_replay_config *config, struct wh_source **source,
+                                     struct wh_error *error)
+{
+	struct replay *replay = calloc(1, sizeof(*replay));
+	if (replay == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	replay->source.ops = &replay_ops;
+	replay->source.link_type = DLT_EN10MB;
+	replay->snapshot_length = config->snapshot_length;
+	replay->synthetic_left = config->synthetic_frames;
+	replay->endless = config->synthetic_frames == 0;
+	replay->synthetic_bytes = config->synthetic_bytes;
+	replay->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	const struct wh_ring_geometry *geometry = &config->geometry;
+	size_t bytes = (size_t)geometry->block_bytes * geometry->block_count;
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	replay->source.memory = memory == MAP_FAILED ? NULL : memory;
+	replay->source.block_bytes = geometry->block_bytes;
+	replay->source.block_count = geometry->block_count;
+	replay->lent = calloc(geometry->block_count, sizeof(*replay->lent));
+	enum wh_status status = WH_OK;
+	if (replay->wake_fd < 0 || memory == MAP_FAILED || replay->lent == NULL)
+		status = wh_error_system(error, errno, "cannot make a replay ring of %zu bytes", bytes);
+	else if (config->path != NULL)
+		status = file_open(replay, config, error);
+	if (status != WH_OK) {
+		replay_close(&replay->source);
+		return status;
+	}
+	*source = &replay->source;
+	return WH_OK;
+}

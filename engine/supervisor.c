@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The thread that keeps a capture going: it hears of adapters, of the writers and of the program, watches the time and
+ * the free space, and brings everything to an end in order. */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/engine_state.h"
+#include "ringbuf/clock.h"
+
+#define TICK_NS WH_NS_PER_SECOND
+
+struct supervisor {
+	struct wh_capture *capture;
+	bool stopping;
+	uint64_t tick_due_ns;
+	uint64_t stop_due_ns; /* for the duration that was set, 0: none */
+};
+
+static void eventfd_clear(int fd)
+{
+	uint64_t count;
+	ssize_t ignored = read(fd, &count, sizeof(count));
+	(void)ignored;
+}
+
+/* Begins the end; the first reason counts. */
+static void stop_begin(struct supervisor *supervisor, enum wh_stop_reason reason, const char *text)
+{
+	struct wh_capture *capture = supervisor->capture;
+	pthread_mutex_lock(&capture->lock);
+	/* An error or a full disk found while the capture was being brought to its end is still how it ended. */
+	bool worse = reason == WH_STOP_ERROR && capture->stop_reason != WH_STOP_LOW_SPACE;
+	if (capture->stop_reason == WH_STOP_NONE || (worse && capture->stop_reason != WH_STOP_ERROR)) {
+		capture->stop_reason = reason;
+		snprintf(capture->stop_text, sizeof(capture->stop_text), "%s", text != NULL ? text : "");
+	}
+	pthread_mutex_unlock(&capture->lock);
+	if (supervisor->stopping)
+		return;
+	supervisor->stopping = true;
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++) {
+		struct wh_port *port = capture->ports[i];
+		if (port->output != NULL && port->output->started)
+			wh_port_stop(capture, port);
+		else
+			wh_port_close(capture, port); /* its writer never ran */
+	}
+}
+
+/* Opens an adapter that has come, or come back. */
+static void port_join(struct wh_capture *capture, struct wh_port *port)
+{
+	struct wh_error error;
+	bool again = port->in_files;
+	enum wh_status status = wh_port_open(capture, port, &error);
+	if (status == WH_OK) {
+		status = wh_port_attach(capture, port, &error);
+		if (status == WH_OK)
+			status = wh_port_start(port, &error);
+		if (status != WH_OK && port->state == WH_PORT_RUNNING)
+			wh_port_stop(capture, port);
+		else if (status != WH_OK)
+			wh_port_close(capture, port);
+	}
+	if (status == WH_OK)
+		wh_capture_report(capture, 1, "adapter %s %s: capturing on it", port->name, again ? "is back" : "has come up");
+	else if (status != WH_ERR_GONE)
+		wh_capture_report(capture, 2, "adapter %s has come up but cannot be captured: %s", port->name, error.text);
+}
+
+static bool is_wanted(const struct wh_capture *capture, const struct wh_interface *interface)
+{
+	uint32_t header;
+	if (!interface->up || wh_link_type_from_arp_type(interface->arp_type, &header) < 0)
+		return false;
+	if (capture->settings.any)
+		return true;
+	for (size_t i = 0; i < capture->settings.config.interface_count; i++)
+		if (strcmp(capture->settings.config.interfaces[i], interface->name) == 0)
+			return true;
+	return false;
+}
+
+static struct wh_port *port_by_index(struct wh_capture *capture, int index)
+{
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
+		if (capture->ports[i]->state != WH_PORT_ABSENT && capture->ports[i]->interface.index == index)
+			return capture->ports[i];
+	return NULL;
+}
+
+static void adapter_gone(struct wh_capture *capture, struct wh_port *port)
+{
+	if (port->state != WH_PORT_RUNNING)
+		return;
+	wh_capture_report(capture, port->named ? 2 : 1, "adapter %s has gone: its frames are kept, the capture goes on%s",
+	                  port->name, port->named ? " and takes it up again when it comes back" : "");
+	wh_port_drops_update(port);
+	wh_port_stop(capture, port);
+}
+
+static void adapter_changed(struct wh_capture *capture, const struct wh_interface *interface)
+{
+	/* An adapter that we capture on goes on, whatever is done to it but removal: the ring stays with the device when
+	 * it goes down and when it is renamed. */
+	if (port_by_index(capture, interface->index) != NULL || !is_wanted(capture, interface))
+		return;
+	struct wh_port *port = wh_port_for(capture, interface->name);
+	if (port == NULL)
+		return;
+	if (port->state != WH_PORT_ABSENT) {
+		port->come_back = true; /* another device by that name; the old one's end is still to be told of */
+		adapter_gone(capture, port);
+		port->interface = *interface;
+		return;
+	}
+	port->interface = *interface;
+	port_join(capture, port);
+}
+
+static void interface_event(void *context, const struct wh_interface_event *event)
+{
+	const struct supervisor *supervisor = context;
+	struct wh_capture *capture = supervisor->capture;
+	if (supervisor->stopping)
+		return;
+	if (event->kind == WH_INTERFACE_CHANGED) {
+		adapter_changed(capture, &event->interface);
+		return;
+	}
+	struct wh_port *port = port_by_index(capture, event->interface.index);
+	if (port != NULL)
+		adapter_gone(capture, port);
+}
+
+/* After messages were lost: which of our adapters are still there? */
+static void adapters_look(struct wh_capture *capture)
+{
+	struct wh_interface *list;
+	size_t count;
+	if (wh_interfaces_list(&list, &count, NULL) != WH_OK)
+		return;
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++) {
+		bool found = false;
+		for (size_t j = 0; j < count; j++)
+			found |= list[j].index == capture->ports[i]->interface.index;
+		if (!found)
+			adapter_gone(capture, capture->ports[i]);
+	}
+	free(list);
+}
+
+static void watch_read(struct supervisor *supervisor)
+{
+	struct wh_capture *capture = supervisor->capture;
+	struct wh_error error;
+	bool overflowed = false;
+	if (wh_interface_watch_read(capture->watch, interface_event, supervisor, &overflowed, &error) != WH_OK)
+		wh_capture_report(capture, 2, "cannot follow which adapters come and go: %s", error.text);
+	if (overflowed && !supervisor->stopping)
+		adapters_look(capture);
+}
+
+static void file_closed(struct wh_capture *capture, const char *path)
+{
+	struct wh_error error;
+	if (capture->hooks != NULL && wh_hooks_add(capture->hooks, path, &error) != WH_OK)
+		wh_capture_report(capture, 2, "%s", error.text);
+}
+
+static void source_ended(struct supervisor *supervisor, uint64_t number)
+{
+	struct wh_capture *capture = supervisor->capture;
+	struct wh_port *port = wh_port_source_ended(capture, number);
+	if (port == NULL || supervisor->stopping)
+		return;
+	if (capture->settings.config.replay_file != NULL) {
+		stop_begin(supervisor, WH_STOP_END_OF_INPUT, NULL);
+	} else if (port->come_back) {
+		port->come_back = false;
+		port_join(capture, port);
+	}
+}
+
+static void event_handle(struct supervisor *supervisor, const struct wh_event *event)
+{
+	switch (event->kind) {
+	case WH_WRITER_FILE_CLOSED:
+		file_closed(supervisor->capture, event->text);
+		break;
+	case WH_WRITER_SOURCE_ENDED:
+		source_ended(supervisor, event->number);
+		break;
+	case WH_WRITER_STOP_COUNT:
+		stop_begin(supervisor, WH_STOP_COUNT, NULL);
+		break;
+	case WH_WRITER_STOP_FILES:
+		stop_begin(supervisor, WH_STOP_FILES, NULL);
+		break;
+	case WH_WRITER_STOP_BYTES:
+		stop_begin(supervisor, WH_STOP_FILESIZE, NULL);
+		break;
+	case WH_WRITER_STOP_SPACE:
+		stop_begin(supervisor, WH_STOP_LOW_SPACE, event->text);
+		break;
+	case WH_WRITER_STOP_ERROR:
+		stop_begin(supervisor, WH_STOP_ERROR, event->text);
+		break;
+	case WH_WRITER_NOTICE:
+		wh_capture_report(supervisor->capture, 1, "%s", event->text);
+		break;
+	}
+}
+
+static void events_handle(struct supervisor *supervisor)
+{
+	struct wh_capture *capture = supervisor->capture;
+	pthread_mutex_lock(&capture->lock);
+	struct wh_event *event = capture->first_event;
+	capture->first_event = capture->last_event = NULL;
+	pthread_mutex_unlock(&capture->lock);
+	while (event != NULL) {
+		struct wh_event *next = event->next;
+		event_handle(supervisor, event);
+		free(event);
+		event = next;
+	}
+}
+
+static void asked_handle(struct supervisor *supervisor)
+{
+	struct wh_capture *capture = supervisor->capture;
+	eventfd_clear(capture->stop_fd);
+	/* Acquire: pair with the release in ask(). */
+	if (atomic_exchange_explicit(&capture->rotate_asked, false, memory_order_acquire) && !supervisor->stopping)
+		for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
+			wh_writer_rotate(capture->outputs[i].writer);
+	if (atomic_load_explicit(&capture->stop_asked, memory_order_acquire))
+		stop_begin(supervisor, WH_STOP_SIGNAL, NULL);
+}
+
+static void hook_ended(struct wh_capture *capture)
+{
+	char *failed = NULL;
+	struct wh_error error;
+	if (wh_hooks_reap(capture->hooks, &failed, &error) != WH_OK)
+		wh_capture_report(capture, 2, "%s", error.text);
+	if (failed != NULL)
+		wh_capture_report(capture, 2, "the command (-z) has failed on %s", failed);
+	free(failed);
+}
+
+static void tick(struct supervisor *supervisor, uint64_t now_ns)
+{
+	struct wh_capture *capture = supervisor->capture;
+	if (supervisor->stop_due_ns != 0 && now_ns >= supervisor->stop_due_ns)
+		stop_begin(supervisor, WH_STOP_DURATION, NULL);
+	if (now_ns < supervisor->tick_due_ns)
+		return;
+	supervisor->tick_due_ns = now_ns + TICK_NS;
+	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
+		if (capture->outputs[i].started)
+			wh_writer_watch_space(capture->outputs[i].writer);
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
+		if (capture->ports[i]->state == WH_PORT_RUNNING)
+			wh_port_drops_update(capture->ports[i]);
+}
+
+static bool all_ports_ended(struct wh_capture *capture)
+{
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
+		if (capture->ports[i]->state != WH_PORT_ABSENT)
+			return false;
+	return true;
+}
+
+static void wait_and_handle(struct supervisor *supervisor)
+{
+	struct wh_capture *capture = supervisor->capture;
+	uint64_t now_ns = wh_ns_monotonic(), due_ns = supervisor->tick_due_ns;
+	if (supervisor->stop_due_ns != 0 && !supervisor->stopping && supervisor->stop_due_ns < due_ns)
+		due_ns = supervisor->stop_due_ns;
+	int timeout_ms = due_ns > now_ns ? (int)((due_ns - now_ns + WH_NS_PER_MS - 1) / WH_NS_PER_MS) : 0;
+	struct pollfd ready[] = {
+		{ .fd = capture->stop_fd, .events = POLLIN },
+		{ .fd = capture->event_fd, .events = POLLIN },
+		{ .fd = capture->watch != NULL ? wh_interface_watch_fd(capture->watch) : -1, .events = POLLIN },
+		{ .fd = wh_hooks_fd(capture->hooks), .events = POLLIN },
+	};
+	if (poll(ready, sizeof(ready) / sizeof(ready[0]), timeout_ms) > 0) {
+		if (ready[0].revents != 0)
+			asked_handle(supervisor);
+		if (ready[1].revents != 0) {
+			eventfd_clear(capture->event_fd);
+			events_handle(supervisor);
+		}
+		if (ready[2].revents != 0)
+			watch_read(supervisor);
+		if (ready[3].revents != 0)
+			hook_ended(capture);
+	}
+	tick(supervisor, wh_ns_monotonic());
+}
+
+void *wh_supervisor_main(void *argument)
+{
+	struct wh_capture *capture = argument;
+	struct supervisor supervisor = { .capture = capture, .tick_due_ns = capture->start_ns };
+	uint32_t seconds = capture->settings.config.stop_after_seconds;
+	if (seconds != 0)
+		supervisor.stop_due_ns = capture->start_ns + seconds * WH_NS_PER_SECOND;
+	while (!supervisor.stopping || !all_ports_ended(capture))
+		wait_and_handle(&supervisor);
+	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
+		if (capture->outputs[i].started)
+			wh_writer_finish(capture->outputs[i].writer);
+	/* What the writers told on their last way: closed files, and perhaps an error. */
+	events_handle(&supervisor);
+	wh_hooks_close(capture->hooks);
+	capture->hooks = NULL;
+	pthread_mutex_lock(&capture->lock);
+	capture->running = false;
+	capture->end_ns = wh_ns_monotonic();
+	pthread_mutex_unlock(&capture->lock);
+	const uint64_t one = 1;
+	ssize_t ignored = write(capture->done_fd, &one, sizeof(one));
+	(void)ignored;
+	return NULL;
+}

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Adapters: all of them at once, coming and going, each with its own link type; directions, filters, snapshots."""
+
+import collections
+import socket
+import struct
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+import case
+import pcapng
+import rig
+
+SIZE = 300
+MARK = b"wirehaul test "
+
+
+def udp_packet(payload, source="10.78.0.2", target="10.78.0.77"):
+    """An IPv4/UDP packet for an address that nobody has, so that nobody answers it."""
+    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28 + len(payload), 0, 0, 64, 17, 0, socket.inet_aton(source),
+                         socket.inet_aton(target))
+    total = sum(struct.unpack(">10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return header[:10] + struct.pack(">H", checksum) + header[12:] + struct.pack(
+        ">HHHH", 4000, 4001, 8 + len(payload), 0) + payload
+
+
+def marked(files):
+    """How often each marked UDP payload is in FILES: {(adapter, direction): Counter(payload)}."""
+    found = collections.defaultdict(collections.Counter)
+    for path in files:
+        for frame in pcapng.frames(path):
+            payload = pcapng.udp_payload(frame)
+            if payload and payload.startswith(MARK):
+                found[frame.interface.name, frame.direction][payload] += 1
+    return found
+
+
+def once(numbers):
+    """What marked() should find for these numbers."""
+    return {MARK + b"%d" % number: 1 for number in numbers}
+
+
+class Any(case.Case):
+    """-i any in a namespace with a loopback, a veth and a tun."""
+
+    def setUp(self):
+        super().setUp()
+        self.net = self.pair(addresses=True)
+        self.space = self.net.right
+        self.space.ip("link", "set", "lo", "up")
+        self.tun = self.enterContext(rig.Tun(self.space))
+
+    def say(self, numbers, target):
+        """Sends marked datagrams from inside the namespace."""
+        with self.space.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for number in numbers:
+                sender.sendto(MARK + b"%d" % number, (target, 4001))
+
+    def joined(self, capture, name):
+        """Waits until the capture has an adapter of this name."""
+        def known():
+            return any(each["name"] == name and each["present"] for each in capture.stats()["interfaces"])
+
+        rig.wait_for(known, 10 * self.options.slow, f"{name} is captured")
+
+    def gone(self, capture, name):
+        def known():
+            return all(not each["present"] for each in capture.stats()["interfaces"] if each["name"] == name)
+
+        rig.wait_for(known, 10 * self.options.slow, f"{name} is known to be gone")
+
+    def interfaces(self, files):
+        """Name and link type of every interface that the files describe."""
+        counted = self.count(files)
+        return {(each["name"], each["linktype"]) for file in counted["each"] for each in file["interfaces"]}
+
+    def all_kinds(self, *options):
+        capture = self.capture("any", *options, namespace=self.space)
+        self.say(range(100), "127.0.0.1")
+        for number in range(200, 300):
+            self.tun.write(udp_packet(MARK + b"%d" % number))
+        self.blast(self.net.left, self.net.LEFT, count=1000, size=SIZE).result()
+        return capture.stop()
+
+    def test_real_link_types(self):
+        outcome = self.all_kinds()
+        self.assertStopped(outcome)
+        self.assertEqual(self.interfaces(outcome.files),
+                         {("lo", pcapng.ETHERNET), (self.net.RIGHT, pcapng.ETHERNET), (self.tun.name, pcapng.RAW_IP)})
+        counted = self.count(outcome.files, size=SIZE, count=1000, interface=self.net.RIGHT)
+        self.assertNumbers(counted, distinct=1000, duplicated=0, missing=0, corrupt=0, chunk_errors=0)
+        self.assertBooks(outcome, counted)
+        found = marked(outcome.files)
+        self.assertEqual(found[self.tun.name, "in"], once(range(200, 300)))
+        # A frame on lo passes twice, going out and coming in: one of the two is kept.
+        on_lo = found["lo", "in"] + found["lo", "out"] + found["lo", ""]
+        self.assertEqual(on_lo, once(range(100)))
+        # libpcap cannot read two link types in one file, Wireshark can.
+        self.assertOpens(outcome.files, ["tshark", "capinfos"])
+
+    def test_star_is_any(self):
+        capture = self.capture("*", namespace=self.space)
+        self.blast(self.net.left, self.net.LEFT, count=100, size=SIZE).result()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(len(self.interfaces(outcome.files)), 3)
+
+    def test_chain_for_each(self):
+        outcome = self.all_kinds("--per-interface")
+        self.assertStopped(outcome)
+        names = {}
+        for path in outcome.files:
+            self.assertRegex(path, r"/trace_[a-z]+_00001_\d{14}\.pcapng$")
+            ((name, _),) = self.interfaces([path])
+            self.assertIn(f"trace_{name}_", path)
+            names[name] = path
+        self.assertEqual(set(names), {"lo", self.net.RIGHT, self.tun.name})
+        counted = self.count([names[self.net.RIGHT]], size=SIZE, count=1000)
+        self.assertComplete(counted, 1000)
+        self.assertOpens(outcome.files)
+
+    def test_pcap_chain_for_each(self):
+        capture = self.capture("any", "--per-interface", namespace=self.space, output="trace.pcap")
+        for number in range(50):
+            self.tun.write(udp_packet(MARK + b"%d" % number))
+        self.blast(self.net.left, self.net.LEFT, count=1000, size=SIZE).result()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        by_linktype = {}
+        for path in outcome.files:
+            (file,) = self.count([path], size=SIZE)["each"]
+            self.assertEqual((file["format"], file["state"]), ("pcap", "whole"))
+            by_linktype.setdefault(file["interfaces"][0]["linktype"], []).append(file["frames"])
+        self.assertEqual(by_linktype[pcapng.RAW_IP], [50])
+        self.assertEqual(sorted(by_linktype[pcapng.ETHERNET]), [0, 1000])
+        self.assertOpens(outcome.files)
+
+    def test_one_comes_up_later(self):
+        capture = self.capture("any", namespace=self.space)
+        late = self.enterContext(rig.Tun(self.space, name="wlate", address="10.79.0.1/24"))
+        self.space.ip("link", "add", "wlate2", "type", "veth", "peer", "name", "wlate3", "netns", self.net.left.name)
+        self.space.ip("link", "set", "wlate2", "up")
+        self.net.left.ip("link", "set", "wlate3", "up")
+        for name in ("wlate", "wlate2"):
+            self.joined(capture, name)
+        for number in range(300, 400):
+            late.write(udp_packet(MARK + b"%d" % number))
+        self.blast(self.net.left, "wlate3", count=1000, size=SIZE).result()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(marked(outcome.files)["wlate", "in"], once(range(300, 400)))
+        counted = self.count(outcome.files, size=SIZE, count=1000, interface="wlate2")
+        self.assertNumbers(counted, distinct=1000, duplicated=0, corrupt=0)
+        self.assertSound(counted)
+        self.assertBooks(outcome, counted)
+        self.assertOpens(outcome.files, ["tshark", "capinfos"])
+
+    def test_one_that_was_down_comes_up(self):
+        self.space.ip("link", "set", self.tun.name, "down")
+        capture = self.capture("any", namespace=self.space)
+        self.space.ip("link", "set", self.tun.name, "up")
+        self.joined(capture, self.tun.name)
+        self.tun.write(udp_packet(MARK + b"1"))
+        outcome = capture.stop()
+        self.assertEqual(marked(outcome.files)[self.tun.name, "in"], once([1]))
+
+    def test_one_vanishes_and_the_others_go_on(self):
+        capture = self.capture("any", namespace=self.space)
+        for number in range(10):
+            self.tun.write(udp_packet(MARK + b"%d" % number))
+        self.blast(self.net.left, self.net.LEFT, count=500, size=SIZE).result()
+        self.tun.close()
+        self.gone(capture, self.tun.name)
+        self.blast(self.net.left, self.net.LEFT, count=500, first=501, size=SIZE).result()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(marked(outcome.files)[self.tun.name, "in"], once(range(10)))
+        counted = self.count(outcome.files, size=SIZE, count=1000, interface=self.net.RIGHT)
+        self.assertNumbers(counted, distinct=1000, duplicated=0, corrupt=0)
+        self.assertSound(counted)
+        self.assertBooks(outcome, counted)
+        self.assertIn(self.tun.name, outcome.stderr)
+
+    def test_one_comes_back(self):
+        """The same name with another index is another adapter, or the same one again; no frame may be lost or doubled."""
+        capture = self.capture("any", namespace=self.space)
+        for turn in range(3):
+            again = self.enterContext(rig.Tun(self.space, name="wback", address="10.80.0.1/24"))
+            self.joined(capture, "wback")
+            for number in range(turn * 10, turn * 10 + 10):
+                again.write(udp_packet(MARK + b"%d" % number))
+            again.close()
+            self.gone(capture, "wback")
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(marked(outcome.files)["wback", "in"], once(range(30)))
+        self.assertSound(self.count(outcome.files))
+
+    def test_two_named_adapters(self):
+        """A comma list and a repeated -i, and both ends' order is kept."""
+        capture = self.capture(f"lo,{self.net.RIGHT}", "-i", self.tun.name, namespace=self.space)
+        self.say(range(10), "127.0.0.1")
+        self.tun.write(udp_packet(MARK + b"77"))
+        self.blast(self.net.left, self.net.LEFT, count=100, size=SIZE).result()
+        outcome = capture.stop()
+        self.assertEqual([each["name"] for each in outcome.stats["interfaces"]],
+                         ["lo", self.net.RIGHT, self.tun.name])
+        self.assertEqual([each["linktype"] for each in outcome.stats["interfaces"]], ["EN10MB", "EN10MB", "RAW"])
+        self.assertEqual(marked(outcome.files)[self.tun.name, "in"], once([77]))
+
+
+class One(case.Case):
+    """What can be chosen on one adapter."""
+
+    def setUp(self):
+        super().setUp()
+        self.net = self.pair()
+
+    def run_with(self, *options, count=2000, **more):
+        """Captures while frames numbered from 1 come in and frames numbered from 100001 go out."""
+        capture = self.capture(self.net.RIGHT, *options, namespace=self.net.right, **more)
+        self.blast(self.net.left, self.net.LEFT, count=count, size=SIZE).result()
+        self.blast(self.net.right, self.net.RIGHT, tapped=True, count=count, first=100001, size=SIZE).result()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        return outcome
+
+    def test_direction(self):
+        for option, wanted in (("in", [1]), ("out", [100001]), ("inout", [1, 100001])):
+            with self.subTest(option=option):
+                outcome = self.run_with("-Q", option)
+                counted = self.count(outcome.files, size=SIZE)
+                self.assertSound(counted)
+                self.assertBooks(outcome, counted)
+                self.assertNumbers(counted, frames=2000 * len(wanted), distinct=2000 * len(wanted),
+                                   **{"in": 2000 * (1 in wanted)}, out=2000 * (100001 in wanted))
+
+    def test_both_directions_in_order(self):
+        outcome = self.run_with()
+        for first, direction in ((1, "in"), (100001, "out")):
+            counted = self.count(outcome.files, size=SIZE, only=direction, **{"from": first}, count=2000)
+            self.assertNumbers(counted, distinct=2000, missing=0, duplicated=0, reordered=0, outside=0)
+
+    def test_promiscuous(self):
+        for options, expected in (((), 1), (("-p",), 0)):
+            with self.subTest(options=options):
+                capture = self.capture(self.net.RIGHT, *options, namespace=self.net.right)
+                self.assertEqual(self.net.right.link(self.net.RIGHT)["promiscuity"], expected)
+                self.assertStopped(capture.stop())
+                self.assertEqual(self.net.right.link(self.net.RIGHT)["promiscuity"], 0)
+
+    def test_snapshot(self):
+        for snap in (1, 14, 64, 65, 299, 300, 301):
+            with self.subTest(snap=snap):
+                outcome = self.run_with("-s", str(snap), count=500)
+                counted = self.count(outcome.files, size=SIZE, snap=snap)
+                self.assertNumbers(counted, frames=1000, whole=1, chunk_errors=0, captured_bytes=1000 * min(snap, SIZE),
+                                   libpcap_frames=1000, libpcap_differs=0)
+                if snap >= 64:  # of a shorter frame the number is cut off too
+                    self.assertNumbers(counted, distinct=1000, corrupt=0)
+                self.assertBooks(outcome, counted)
+                self.assertEqual(outcome.stats["interfaces"][0]["truncated"], 1000 if snap < SIZE else 0)
+                self.assertOpens(outcome.files)
+
+    def test_snapshot_of_tagged_frames(self):
+        """The tag that is put back counts: 64 bytes of the frame as it was on the wire."""
+        capture = self.capture(self.net.RIGHT, "-s", "64", namespace=self.net.right)
+        self.blast(self.net.left, self.net.LEFT, count=500, size=SIZE, vlan="5").result()
+        outcome = capture.stop()
+        self.assertComplete(self.count(outcome.files, size=SIZE, vlan="5", snap=64, count=500), 500)
+
+    def test_filter(self):
+        for expression, frames in (("ether proto 0x88b5", 4000), ("not ether proto 0x88b5", 0)):
+            with self.subTest(expression=expression):
+                outcome = self.run_with(expression=expression.split())
+                counted = self.count(outcome.files, size=SIZE)
+                self.assertSound(counted)
+                self.assertBooks(outcome, counted)
+                self.assertNumbers(counted, frames=frames, distinct=frames)
+
+    def test_filter_by_length(self):
+        """Of three sizes, the filter keeps one; the numbers tell which."""
+        capture = self.capture(self.net.RIGHT, namespace=self.net.right, expression=["len", "=", "594"])
+        self.blast(self.net.left, self.net.LEFT, count=3000, mix="60,594,1514").result()
+        outcome = capture.stop()
+        counted = self.count(outcome.files, mix="60,594,1514")
+        self.assertNumbers(counted, frames=1000, distinct=1000, corrupt=0, captured_bytes=594000)
+
+    def test_no_frame_slips_past_the_filter(self):
+        """Between opening the socket and attaching the filter, under full load, nothing gets through."""
+        self.blast(self.net.left, self.net.LEFT, count=0, seconds=60, size=60, **self.rate(60))
+        for _ in range(10):
+            capture = self.capture(self.net.RIGHT, namespace=self.net.right, expression=["ip"])
+            outcome = capture.stop()
+            self.assertNumbers(self.count(outcome.files, size=60), frames=0)
+            self.assertEqual(outcome.stats["frames_received"], 0)
+
+    def test_vlan_filter(self):
+        """The kernel takes the tag off before the filter runs; the filter must look where it went."""
+        for expression, wanted in (("vlan", {100: 500, 200: 500}), ("vlan 100", {100: 500}), ("not vlan", {None: 500}),
+                                   ("vlan 200 and ether proto 0x88b5", {200: 500}), ("vlan 300", {})):
+            with self.subTest(expression=expression):
+                capture = self.capture(self.net.RIGHT, namespace=self.net.right, expression=expression.split())
+                self.blast(self.net.left, self.net.LEFT, count=500, size=SIZE).result()
+                for vlan in ("100", "200"):
+                    self.blast(self.net.left, self.net.LEFT, count=500, size=SIZE, vlan=vlan).result()
+                outcome = capture.stop()
+                self.assertStopped(outcome)
+                total = self.count(outcome.files)
+                self.assertNumbers(total, frames=sum(wanted.values()))
+                for vlan, frames in wanted.items():
+                    shape = {"vlan": vlan} if vlan else {}
+                    self.assertNumbers(self.count(outcome.files, size=SIZE, **shape), distinct=frames)
+
+    def test_filter_from_a_file(self):
+        path = Path(self.scratch, "filter")
+        path.write_text("# only ours\nether proto 0x88b5\n", encoding="ascii")
+        outcome = self.run_with("-F", str(path))
+        self.assertNumbers(self.count(outcome.files, size=SIZE), frames=4000)
+
+
+class Fanout(case.Case):
+    def test_flows_over_two_threads(self):
+        """Every datagram of many flows is there once, whichever thread took it, and each flow is in order."""
+        net = self.pair(addresses=True)
+        capture = self.capture(net.RIGHT, "--fanout", "2", namespace=net.right)
+        flows, each = 16, 500
+        with net.left.entered():
+            senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(flows)]
+        for number in range(each):
+            for flow, sender in enumerate(senders):
+                sender.sendto(MARK + b"%d" % (number * flows + flow), (net.RIGHT_IP, 4000 + flow))
+        for sender in senders:
+            sender.close()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(marked(outcome.files)[net.RIGHT, "in"], once(range(flows * each)))
+        counted = self.count(outcome.files)
+        self.assertSound(counted)
+        self.assertBooks(outcome, counted)
+        self.assertEqual(len(outcome.stats["interfaces"]), 1)
+        busy = [source for source in counted["sources"] if source["frames"]]
+        self.assertEqual(len(busy), 2, "all flows went to one thread")
+        last = collections.Counter()
+        for path in outcome.files:
+            for frame in pcapng.frames(path):
+                payload = pcapng.udp_payload(frame)
+                if payload and payload.startswith(MARK):
+                    number = int(payload[len(MARK):])
+                    self.assertGreaterEqual(number, last[number % flows])
+                    last[number % flows] = number
+
+    def test_numbers_over_two_threads(self):
+        net = self.pair()
+        frames = self.frames(0.2)
+        capture = self.capture(net.RIGHT, "--fanout", "2", namespace=net.right)
+        self.blast(net.left, net.LEFT, count=frames, size=1414, **self.rate(1414)).result()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        counted = self.count(outcome.files, size=1414, count=frames)
+        self.assertComplete(counted, frames, ordered=False)
+        self.assertBooks(outcome, counted)
+
+
+class Listing(case.Case):
+    def test_adapters_are_listed(self):
+        net = self.pair()
+        tun = self.enterContext(rig.Tun(net.right))
+        done = net.right.run(self.wirehaul, "-D")
+        for word in (net.RIGHT, tun.name, "lo", "veth", "EN10MB", "RAW"):
+            self.assertIn(word, done.stdout)
+        self.assertEqual(done.stderr, "")
+
+
+if __name__ == "__main__":
+    case.main()

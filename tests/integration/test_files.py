@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is on disk: formats, names, rotation, the hook, owners and modes, the statistics file, pipes and replay."""
+
+import json
+import os
+import pwd
+import re
+import struct
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+import case
+import rig
+from capture import Outcome
+
+SIZE = 1414
+NOBODY = "nobody"
+NET_CAPABILITIES = 1 << 12 | 1 << 13  # CAP_NET_ADMIN and CAP_NET_RAW: what adapters that come up later need
+
+STATISTICS = {
+    "state": str, "stop_reason": str, "interfaces": list, "frames_received": int, "frames_written": int,
+    "frames_dropped": int, "bytes_captured": int, "bytes_on_disk": int, "bytes_copied": int, "files": int,
+    "current_file": str, "free_percent": float, "ring_fill_max_percent": float, "write_latency_max_us": int,
+}  # fmt: skip
+STATISTICS_OF_ONE = {
+    "name": str, "linktype": str, "received": int, "written": int, "dropped": int, "dropped_nic": int,
+    "truncated": int,
+}  # fmt: skip
+
+
+class Files(case.Case):
+    def setUp(self):
+        super().setUp()
+        self.net = self.pair()
+
+    def start(self, *options, **more):
+        return self.capture(self.net.RIGHT, *options, namespace=self.net.right, **more)
+
+    def send(self, count=1000, **options):
+        blast = self.blast(self.net.left, self.net.LEFT, count=count, **{"size": SIZE, **options})
+        self.assertEqual(blast.result()["sent"], count)
+
+    def assertNames(self, files, stem="trace", extension=".pcapng", first=1):
+        """dumpcap's names, numbered without a gap, dated about now."""
+        for number, path in enumerate(files, first):
+            pattern = rf"{stem}_(\d{{5}})_(\d{{14}}){re.escape(extension)}"
+            match = re.fullmatch(pattern, os.path.basename(path))
+            self.assertTrue(match, path)
+            self.assertEqual(int(match.group(1)), number)
+            begun = time.mktime(time.strptime(match.group(2), "%Y%m%d%H%M%S"))
+            self.assertLess(abs(time.time() - begun), 600)
+
+    def test_names(self):
+        for output, stem, extension in (("trace.pcapng", "trace", ".pcapng"), ("a.b.c", "a.b", ".c"),
+                                        ("plain", "plain", ""), ("sp ace.pcapng", "sp ace", ".pcapng")):
+            with self.subTest(output=output):
+                capture = self.start("-C", "2", output=output)
+                self.send(5000)
+                outcome = capture.stop()
+                self.assertStopped(outcome)
+                self.assertGreater(len(outcome.files), 2)
+                self.assertNames(outcome.files, stem, extension)
+                self.assertEqual(outcome.stats["current_file"], outcome.files[-1])
+                self.assertComplete(self.count(outcome.files, size=SIZE, count=5000), 5000)
+
+    def test_formats(self):
+        for output, options, magic in (
+            ("trace.pcapng", (), 0x0A0D0D0A),
+            ("trace.pcap", (), 0xA1B2C3D4),
+            ("trace.pcap", ("--format", "pcap-ns"), 0xA1B23C4D),
+            ("trace.dump", ("--format", "pcap"), 0xA1B2C3D4),
+            ("trace.dump", ("--format", "pcapng"), 0x0A0D0D0A),
+            ("trace.dump", (), 0x0A0D0D0A),
+        ):
+            with self.subTest(output=output, options=options):
+                capture = self.start("-C", "2", *options, output=output)
+                self.send(3000, mix="60,594,1514")
+                outcome = capture.stop()
+                self.assertStopped(outcome)
+                for path in outcome.files:
+                    self.assertEqual(struct.unpack("<I", Path(path).read_bytes()[:4])[0], magic)
+                    self.assertLessEqual(os.path.getsize(path), 2000000)
+                counted = self.count(outcome.files, mix="60,594,1514", count=3000)
+                self.assertComplete(counted, 3000)
+                self.assertBooks(outcome, counted)
+                self.assertOpens(outcome.files)
+                # A microsecond file may round the time down, before the moment of sending, by less than one.
+                self.assertGreater(counted["age_min_ns"], -1000)
+
+    def test_pcap_with_tags(self):
+        capture = self.start(output="trace.pcap")
+        self.send(vlan="200,100")
+        outcome = capture.stop()
+        self.assertComplete(self.count(outcome.files, size=SIZE, vlan="200,100", count=1000), 1000)
+
+    def test_size_limit_dense(self):
+        """-C in its different spellings; the files are as large as they may be, and never larger."""
+        for text, limit in (("20", 20000000), ("20M", 20000000), ("16MiB", 16 << 20), ("0.05G", 50000000)):
+            with self.subTest(text=text):
+                frames = int(limit * 2.5 / SIZE)
+                capture = self.start("-C", text)
+                self.send(frames, **self.rate(SIZE, 200000))
+                outcome = capture.stop()
+                sizes = [os.path.getsize(path) for path in outcome.files]
+                self.assertLessEqual(max(sizes), limit)
+                self.assertGreaterEqual(min(sizes[:-1]), 0.9 * limit)
+                self.assertComplete(self.count(outcome.files, size=SIZE, count=frames), frames)
+
+    def test_keep_files(self):
+        capture = self.start("-C", "2", "-W", "3")
+        self.send(20000, rate=40000)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(len(outcome.files), 3)
+        self.assertGreater(outcome.stats["files"], 10)
+        self.assertNames(outcome.files, first=outcome.stats["files"] - 2)
+        counted = self.count(outcome.files, size=SIZE)
+        self.assertSound(counted)
+        self.assertNumbers(counted, last=20000, missing=0, duplicated=0, reordered=0)
+
+    def test_rotation_by_time(self):
+        """-G goes by the clock: an idle link gets its files too."""
+        capture = self.start("-G", "1")
+        self.send(1000)
+        rig.wait_for(lambda: len(capture.files()) >= 4, 10 * self.options.slow, "there are four files")
+        self.send(1000, first=1001)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertNames(outcome.files)
+        counted = self.count(outcome.files, size=SIZE, count=2000)
+        self.assertComplete(counted, 2000)
+        self.assertBooks(outcome, counted)
+        frames = [each["frames"] for each in counted["each"]]
+        self.assertEqual((sum(frames), frames[1]), (2000, 0), frames)
+        self.assertOpens(outcome.files)
+
+    def test_rotation_by_time_and_size_and_keep(self):
+        capture = self.start("-G", "1", "-C", "2", "-W", "4")
+        self.send(8000, rate=4000)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(len(outcome.files), 4)
+        # 8000 frames take about 12 MB, so size alone makes six files, and time more, but not one more for each.
+        self.assertIn(outcome.stats["files"], range(6, 13))
+        counted = self.count(outcome.files, size=SIZE)
+        self.assertSound(counted)
+        self.assertNumbers(counted, last=8000, missing=0, duplicated=0, reordered=0)
+        self.assertLessEqual(counted["largest"], 2000000)
+
+    def test_every_chain_file_has_its_statistics(self):
+        capture = self.start("-C", "2")
+        self.send(5000)
+        outcome = capture.stop()
+        received = 0
+        for path in outcome.files:
+            (file,) = self.count([path])["each"]
+            (interface,) = file["interfaces"]
+            self.assertTrue(interface["statistics"], path)
+            received += file["frames"]
+            self.assertEqual(interface["usrdeliv"], received)
+            self.assertGreaterEqual(interface["ifrecv"], received)
+
+    def hook(self, body):
+        """A hook script with this body, and the file it logs to."""
+        log = os.path.join(self.scratch, "hook.log")
+        Path(log).touch()
+        script = os.path.join(self.scratch, "hook.sh")
+        Path(script).write_text(f"#!/bin/sh\n{body.format(log=log)}\n", encoding="ascii")
+        os.chmod(script, 0o755)
+        return script, log
+
+    def test_hook(self):
+        """Each closed file is given to the command once, complete, at low priority."""
+        script, log = self.hook('echo "$1 $(stat -c %s "$1") $(nice) $#" >> {log}')
+        capture = self.start("-C", "2", "-z", script)
+        self.send(10000)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+
+        def lines():
+            return sorted(Path(log).read_text(encoding="ascii").splitlines())
+
+        rig.wait_for(lambda: len(lines()) >= len(outcome.files), 10 * self.options.slow, "the hook saw each file")
+        self.assertGreater(len(outcome.files), 5)
+        for line, path in zip(lines(), outcome.files, strict=True):
+            seen, size, nice, arguments = line.split()
+            self.assertEqual((seen, int(size), arguments), (path, os.path.getsize(path), "1"))
+            self.assertGreater(int(nice), 0)
+
+    def test_hook_that_hangs_holds_nothing_up(self):
+        script, log = self.hook("echo started >> {log}; exec sleep 20")
+        capture = self.start("-C", "2", "-z", script)
+        self.send(20000, **self.rate(SIZE, 50000))
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertLess(outcome.seconds, 10 * self.options.slow)
+        self.assertComplete(self.count(outcome.files, size=SIZE, count=20000), 20000)
+        self.assertIn("started", Path(log).read_text(encoding="ascii"))
+
+    def test_hook_that_fails(self):
+        """A command that cannot be run is told of, and costs no frame."""
+        capture = self.start("-C", "2", "-z", os.path.join(self.scratch, "no-such-hook"))
+        self.send(5000)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertIn("no-such-hook", outcome.stderr)
+        self.assertComplete(self.count(outcome.files, size=SIZE, count=5000), 5000)
+
+    def test_mode(self):
+        for umask, mode in ((0o022, 0o600), (0o077, 0o600), (0o277, 0o400)):
+            with self.subTest(umask=oct(umask)):
+                capture = self.start("-C", "2", umask=umask)
+                self.send(3000)
+                outcome = capture.stop()
+                self.assertStopped(outcome)
+                for path in outcome.files:
+                    self.assertEqual(os.stat(path).st_mode & 0o777, mode)
+
+    def test_user(self):
+        """-Z: the files are that user's, and no thread is root any more."""
+        user = pwd.getpwnam(NOBODY)
+        directory = os.path.join(self.scratch, "nobodys")
+        os.mkdir(directory)
+        os.chown(directory, user.pw_uid, user.pw_gid)
+        # The statistics file is written by that user too.
+        os.chown(self.scratch, user.pw_uid, user.pw_gid)
+        capture = self.start("-C", "2", "-Z", NOBODY, directory=directory)
+        for thread in os.listdir(f"/proc/{capture.pid}/task"):
+            status = Path(f"/proc/{capture.pid}/task/{thread}/status").read_text(encoding="ascii")
+            self.assertRegex(status, rf"Uid:\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}\n")
+            self.assertRegex(status, rf"Gid:\t{user.pw_gid}\t{user.pw_gid}\t{user.pw_gid}\t{user.pw_gid}\n")
+            effective = int(re.search(r"CapEff:\t(\w+)", status).group(1), 16)
+            self.assertEqual(effective & ~NET_CAPABILITIES, 0, "more than the network's capabilities is left")
+        self.send(5000)
+        outcome = capture.stop()
+        self.assertEqual(outcome.status, 0, outcome.stderr)
+        self.assertComplete(self.count(outcome.files, size=SIZE, count=5000), 5000)
+        for path in outcome.files:
+            self.assertEqual((os.stat(path).st_uid, os.stat(path).st_mode & 0o777), (user.pw_uid, 0o600))
+
+    def test_statistics_file(self):
+        """Every key of the contract; readable at any moment; renewed each second."""
+        capture = self.start()
+        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=20, size=SIZE, rate=5000)
+        end = time.monotonic() + 3.5 * self.options.slow
+        versions, received = set(), []
+        while time.monotonic() < end:
+            stats = capture.stats()
+            self.assertEqual(stats["state"], "running")
+            self.assertLessEqual(stats["frames_written"] + stats["frames_dropped"], stats["frames_received"])
+            versions.add(os.stat(capture.stats_path).st_mtime_ns)
+            received.append(stats["frames_received"])
+        self.assertGreaterEqual(len(versions), 3)
+        self.assertEqual(received, sorted(received))
+        self.assertGreater(received[-1], received[0])
+        sent = blast.stop()["sent"]
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(outcome.stats["frames_received"], sent)
+        self.assertBooks(outcome, self.count(outcome.files, size=SIZE))
+        self.assertTypes(outcome.stats, STATISTICS)
+        for each in outcome.stats["interfaces"]:
+            self.assertTypes(each, STATISTICS_OF_ONE)
+        self.assertAlmostEqual(outcome.stats["free_percent"], rig.free_percent(capture.directory), delta=5)
+
+    def assertTypes(self, found, wanted):
+        for key, kind in wanted.items():
+            self.assertIn(key, found)
+            kinds = (int, float) if kind is float else kind
+            self.assertIsInstance(found[key], kinds, key)
+
+    def test_standard_output(self):
+        """One stream, which tcpdump reads while it comes."""
+        rig.need("tcpdump")
+        for options in ((), ("--format", "pcap")):
+            with self.subTest(options=options):
+                reader = self.enterContext(rig.Process(["tcpdump", "-n", "-e", "-r", "-"], stdin=subprocess.PIPE,
+                                                       stdout=subprocess.PIPE))
+                capture = self.start(*options, output="-", stdout=reader.popen.stdin)
+                reader.popen.stdin.close()
+                self.send(5000)
+                outcome = capture.stop()
+                self.assertStopped(outcome)
+                lines = reader.popen.stdout.read().splitlines()
+                self.assertEqual(reader.wait(10), 0)
+                self.assertEqual(len(lines), 5000, reader.stderr())
+                self.assertEqual(outcome.stats["frames_written"], 5000)
+                self.assertEqual(os.listdir(capture.directory), [])
+
+    def test_standard_output_whose_reader_goes(self):
+        capture = self.start(output="-", stdout=subprocess.PIPE)
+        capture.popen.stdout.close()
+        self.blast(self.net.left, self.net.LEFT, count=0, seconds=20, size=SIZE, rate=5000)
+        outcome = capture.outcome(15)
+        self.assertIn(outcome.status, (0, 4), outcome.stderr)
+        self.assertNotIn("Traceback", outcome.stderr)
+
+    def test_tmpfs(self):
+        """A file system that takes no direct writes, or only says so."""
+        disk = self.enterContext(rig.Tmpfs(self.scratch, 512))
+        capture = self.start("-C", "20", directory=disk.path)
+        frames = self.frames(0.2)
+        self.send(frames, **({"rate": self.options.rate} if self.options.rate else {}))
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        counted = self.count(outcome.files, size=SIZE, count=frames)
+        self.assertComplete(counted, frames)
+        self.assertBooks(outcome, counted)
+        capture.close()
+
+    def test_without_direct_io(self):
+        capture = self.start("--direct-io", "off", "-C", "2")
+        self.send(5000)
+        outcome = capture.stop()
+        self.assertComplete(self.count(outcome.files, size=SIZE, count=5000), 5000)
+
+    def test_directory_vanishes(self):
+        """Somebody deletes the directory: an error that says so, not a hang."""
+        capture = self.start("-C", "2")
+        self.send(1000)
+        for path in capture.files():
+            os.unlink(path)
+        os.rmdir(capture.directory)
+        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=20, size=SIZE, rate=20000)
+        outcome = capture.outcome(15)
+        blast.stop()
+        self.assertEqual(outcome.status, 4, outcome.stderr)
+        self.assertIn(capture.directory, outcome.stderr)
+        stats = outcome.stats
+        self.assertEqual(stats["frames_received"], stats["frames_written"] + stats["frames_dropped"])
+
+
+class Replay(case.Case):
+    """-r feeds a file through the same pipeline, without root."""
+
+    def record(self, frames, *options, output="trace.pcapng", **shape):
+        net = self.pair()
+        capture = self.capture(net.RIGHT, *options, namespace=net.right, output=output)
+        self.blast(net.left, net.LEFT, count=frames, **shape).result()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        return outcome.files
+
+    def replay(self, source, *options, prefix=(), output="replayed.pcapng"):
+        directory = os.path.join(self.scratch, rig.unique("-replay"))
+        os.mkdir(directory)
+        os.chmod(directory, 0o777)
+        stats = os.path.join(directory, "stats.json")
+        done = rig.run(*prefix, self.wirehaul, "-r", source, "-w", os.path.join(directory, output), "--stats-file",
+                       stats, "--min-free", "1", *options, check=False, timeout=60 * self.options.slow)
+        found = json.loads(Path(stats).read_text(encoding="utf-8")) if os.path.exists(stats) else None
+        files = sorted(str(path) for path in Path(directory).iterdir() if path.suffix != ".json")
+        return Outcome(done.returncode, done.stderr, found, 0, files)
+
+    def test_replay(self):
+        shape = {"mix": "60,594,1514"}
+        (source,) = self.record(5000, **shape)
+        outcome = self.replay(source, "-C", "2")
+        self.assertEqual(outcome.status, 0, outcome.stderr)
+        counted = self.count(outcome.files, count=5000, **shape)
+        self.assertComplete(counted, 5000)
+        self.assertBooks(outcome, counted)
+        self.assertGreater(len(outcome.files), 1)
+        self.assertOpens(outcome.files)
+
+    def test_replay_of_pcap(self):
+        for kind in ("pcap", "pcap-ns"):
+            with self.subTest(kind=kind):
+                (source,) = self.record(1000, "--format", kind, output="trace.pcap", size=SIZE)
+                outcome = self.replay(source)
+                self.assertEqual(outcome.status, 0, outcome.stderr)
+                self.assertComplete(self.count(outcome.files, size=SIZE, count=1000), 1000)
+
+    def test_replay_with_a_filter(self):
+        (source,) = self.record(3000, mix="60,594,1514")
+        outcome = self.replay(source, "less", "100")
+        self.assertEqual(outcome.status, 0, outcome.stderr)
+        self.assertNumbers(self.count(outcome.files, mix="60,594,1514"), frames=1000, corrupt=0)
+
+    def test_replay_without_root(self):
+        rig.need("setpriv")
+        user = pwd.getpwnam(NOBODY)
+        prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        (source,) = self.record(1000, size=SIZE)
+        os.chmod(os.path.dirname(source), 0o755)
+        os.chmod(source, 0o644)
+        if rig.run(*prefix, "test", "-r", source, check=False).returncode != 0 or rig.run(
+            *prefix, self.wirehaul, "-V", check=False
+        ).returncode != 0:
+            raise unittest.SkipTest(f"{NOBODY} cannot reach the programs or the test directory")
+        outcome = self.replay(source, prefix=prefix)
+        self.assertEqual(outcome.status, 0, outcome.stderr)
+        self.assertComplete(self.count(outcome.files, size=SIZE, count=1000), 1000)
+
+    def test_replay_of_a_damaged_file(self):
+        """What could be read is kept; that there was more is said."""
+        (source,) = self.record(2000, size=SIZE)
+        cut = os.path.join(self.scratch, "cut.pcapng")
+        content = Path(source).read_bytes()
+        Path(cut).write_bytes(content[: len(content) // 2])
+        outcome = self.replay(cut)
+        self.assertEqual(outcome.status, 4, outcome.stderr)
+        self.assertIn("cut.pcapng", outcome.stderr)
+        counted = self.count(outcome.files, size=SIZE)
+        self.assertSound(counted)
+        self.assertNumbers(counted, first=1, missing=0, duplicated=0)
+        self.assertGreater(counted["frames"], 500)
+
+
+if __name__ == "__main__":
+    case.main()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Where frames are lost, every single one is admitted to, and in the place where it happened."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+import case
+import rig
+
+SIZE = 1414
+
+
+class Overload(case.Case):
+    def assertAdmitted(self, outcome, sent, pcapng=True, **shape):
+        """SENT frames are in the files or reported as dropped, and all places that report it agree."""
+        self.assertStopped(outcome)
+        counted = self.count(outcome.files, count=sent, **shape)
+        dropped = outcome.stats["frames_dropped"]
+        self.assertGreater(dropped, 0, "there was no overload")
+        self.assertSound(counted)
+        self.assertNumbers(counted, duplicated=0, reordered=0, other=0, outside=0, missing=dropped,
+                           distinct=sent - dropped)
+        self.assertEqual(outcome.stats["frames_received"], sent)
+        self.assertBooks(outcome, counted)
+        if pcapng:
+            self.assertNumbers(counted, dropcount=dropped)
+            self.assertEqual(sum(each["dropped_last"] for each in counted["sources"]), dropped)
+            self.assertEqual(sum(each["received_last"] for each in counted["sources"]), sent)
+        self.assertIn(str(dropped), outcome.stderr.replace(",", "").replace(" ", ""))
+        return counted
+
+    def stall(self, *options, outgoing=False, output="trace.pcapng"):
+        """Stops the process for a second in mid-traffic, with a ring that holds but a few milliseconds of it."""
+        pair = self.pair()
+        space, name = (pair.left, pair.LEFT) if outgoing else (pair.right, pair.RIGHT)
+        frames = self.frames()
+        # Three seconds of traffic, of which the second in the middle finds nobody.
+        rate = min(300000, frames // 3)
+        capture = self.capture(name, "-B", "1024", *options, namespace=space, output=output)
+        blast = self.blast(pair.left, pair.LEFT, tapped=outgoing, count=frames, size=SIZE, rate=rate)
+        blast.wait_sent(rate)
+        capture.kill(signal.SIGSTOP)
+        time.sleep(1)
+        capture.kill(signal.SIGCONT)
+        self.assertEqual(blast.result()["sent"], frames)
+        return frames, capture.stop()
+
+    def test_stopped_process(self):
+        frames, outcome = self.stall()
+        self.assertAdmitted(outcome, frames, size=SIZE)
+
+    def test_stopped_process_outgoing(self):
+        frames, outcome = self.stall(outgoing=True)
+        self.assertAdmitted(outcome, frames, size=SIZE)
+
+    def test_stopped_process_pcap(self):
+        frames, outcome = self.stall(output="trace.pcap")
+        self.assertAdmitted(outcome, frames, pcapng=False, size=SIZE)
+
+    def test_loss_at_the_end(self):
+        """Frames that are dropped after the last one that is kept have no frame behind them to carry the count."""
+        pair = self.pair()
+        capture = self.capture(pair.RIGHT, "-B", "1024", namespace=pair.right)
+        capture.kill(signal.SIGSTOP)
+        frames = self.frames(0.1)
+        self.assertEqual(self.blast(pair.left, pair.LEFT, count=frames, size=SIZE).result()["sent"], frames)
+        capture.kill(signal.SIGINT)
+        capture.kill(signal.SIGCONT)
+        self.assertAdmitted(capture.outcome(), frames, size=SIZE)
+
+    def slow_sink(self, *options):
+        """Writes to a disk that takes 20 MB/s what comes at seven times that."""
+        disk = self.enterContext(rig.Disk(self.scratch, 1500))
+        limit = self.enterContext(rig.WriteLimit(disk.device, 20 * 1000 * 1000))
+        pair = self.pair()
+        frames = self.frames(0.4)
+        capture = self.capture(pair.RIGHT, "-B", "4096", *options, namespace=pair.right, directory=disk.path)
+        limit.add(capture.pid)
+        blast = self.blast(pair.left, pair.LEFT, count=frames, size=SIZE, **self.rate(0, 100000))
+        self.assertEqual(blast.result()["sent"], frames)
+        outcome = capture.stop()
+        self.assertAdmitted(outcome, frames, size=SIZE)
+        capture.close()
+
+    def test_slow_disk(self):
+        self.slow_sink()
+
+    def test_slow_disk_small_files(self):
+        self.slow_sink("-C", "10")
+
+
+if __name__ == "__main__":
+    case.main()

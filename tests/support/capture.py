@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The programs under test and around it: wirehaul, the sender of numbered frames, and the reader that counts them."""
+
+import collections
+import glob
+import json
+import mmap
+import os
+import signal
+import struct
+import time
+
+import rig
+
+Outcome = collections.namedtuple("Outcome", "status stderr stats seconds files")
+
+
+class Capture(rig.Process):
+    """A wirehaul process whose output is at .directory. It is capturing when the constructor returns."""
+
+    def __init__(self, case, interfaces, *options, namespace=None, output="trace.pcapng", directory=None, expression=(),
+                 prefix=(), wait=True, **process_options):
+        self.case = case
+        self.directory = directory or os.path.join(case.scratch, rig.unique("-out"))
+        os.makedirs(self.directory, exist_ok=True)
+        self.stats_path = os.path.join(case.scratch, rig.unique("-stats.json"))
+        path = output if output == "-" else os.path.join(self.directory, output)
+        args = [*prefix, case.wirehaul, "-i", interfaces, "-w", path, "--stats-file", self.stats_path]
+        if "--min-free" not in options:
+            # How full the machine's disk happens to be is no matter of most tests.
+            args += ["--min-free", "1"]
+        super().__init__([*args, *options, *expression], namespace, **process_options)
+        if wait:
+            try:
+                self.wait_running()
+            except BaseException:
+                self.close()
+                raise
+
+    def stats(self):
+        """The statistics file as it is now, or None while there is none."""
+        try:
+            with open(self.stats_path, encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return None
+
+    def wait_running(self):
+        def active():
+            if not self.running():
+                raise AssertionError(f"wirehaul ended with {self.popen.returncode}: {self.stderr()}")
+            stats = self.stats()
+            return stats is not None and stats["state"] == "running"
+
+        rig.wait_for(active, 10 * self.case.options.slow, "wirehaul is capturing")
+
+    def files(self):
+        """The capture files, in the order in which they were begun."""
+        return sorted(path for path in glob.glob(os.path.join(self.directory, "*")) if os.path.isfile(path))
+
+    def outcome(self, seconds=30):
+        """Waits for the end and tells how it came."""
+        start = time.monotonic()
+        status = self.wait(seconds * self.case.options.slow)
+        return Outcome(status, self.stderr(), self.stats(), time.monotonic() - start, self.files())
+
+    def stop(self, number=signal.SIGINT, seconds=30):
+        """Asks it to stop, waits for the end and tells how it came."""
+        self.kill(number)
+        return self.outcome(seconds)
+
+
+class Blast(rig.Process):
+    """A sender of numbered frames. OPTIONS are those of wh-test-blast: count=1000, size=60, mix=..., rate=..., ..."""
+
+    def __init__(self, case, namespace, interface, tapped=False, **options):
+        path = os.path.join(case.scratch, rig.unique("-progress"))
+        with open(path, "w+b") as file:
+            file.truncate(8)
+            self._progress = mmap.mmap(file.fileno(), 8)
+        args = [case.tool("wh-test-blast"), interface, "--progress", path]
+        for name, value in options.items():
+            args += [f"--{name}", value]
+        if tapped:
+            args.append("--tapped")
+        super().__init__(args, namespace, stdout=-1)
+
+    def sent(self):
+        """How many frames the kernel has taken so far."""
+        return struct.unpack("<Q", self._progress[:8])[0]
+
+    def wait_sent(self, frames, seconds=30):
+        def enough():
+            if self.sent() < frames and not self.running():
+                raise AssertionError(f"the sender ended after {self.sent()} frames: {self.stderr()}")
+            return self.sent() >= frames
+
+        rig.wait_for(enough, seconds, f"{frames} frames are sent")
+
+    def result(self, seconds=120):
+        """Waits until it is done and returns what it says of it."""
+        status = self.wait(seconds)
+        if status != 0:
+            raise AssertionError(f"the sender ended with {status}: {self.stderr()}")
+        return json.loads(self.popen.stdout.read())
+
+    def stop(self):
+        """Ends it between two frames."""
+        if self.running():
+            self.kill(signal.SIGTERM)
+        return self.result()
+
+
+def count(case, files, **options):
+    """What wh-test-count finds in FILES. OPTIONS are its own; pass those that the frames were sent with."""
+    args = [case.tool("wh-test-count")]
+    for name, value in options.items():
+        args += [f"--{name}", value]
+    # A trailing argument list of a thousand names is no trouble for the kernel.
+    return json.loads(rig.run(*args, *files).stdout)

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "writer/closer.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A closed file that may have to be deleted one day. */
+struct kept {
+	struct kept *next;
+	uint64_t bytes;
+	char path[];
+};
+
+struct wh_closer {
+	struct wh_closer_config config;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t work;   /* for the thread: something was handed over, or the end */
+	pthread_cond_t idle;   /* for the others: the thread has nothing left to do */
+	struct wh_file *first, *last;
+	struct kept *oldest, *newest;
+	uint64_t kept_count;   /* files on the kept list */
+	uint64_t begun;        /* files begun */
+	uint64_t closed;       /* files closed */
+	bool busy, ending;
+};
+
+/* With the lock held. */
+static struct kept *oldest_take(struct wh_closer *closer)
+{
+	struct kept *kept = closer->oldest;
+	if (kept == NULL)
+		return NULL;
+	closer->oldest = kept->next;
+	if (closer->oldest == NULL)
+		closer->newest = NULL;
+	closer->kept_count--;
+	return kept;
+}
+
+/* With the lock held; lets it go while a file is deleted. */
+static void retention_apply(struct wh_closer *closer)
+{
+	if (closer->config.keep_files == 0)
+		return;
+	for (;;) {
+		uint64_t open = closer->begun - closer->closed;
+		struct kept *kept = NULL;
+		if (closer->kept_count + open > closer->config.keep_files)
+			kept = oldest_take(closer);
+		if (kept == NULL)
+			return;
+		pthread_mutex_unlock(&closer->lock);
+		unlink(kept->path);
+		free(kept);
+		pthread_mutex_lock(&closer->lock);
+	}
+}
+
+/* Only a chain that may delete files needs to remember them; the list is bounded by keep_files or by the disk. */
+static void remember(struct wh_closer *closer, const struct wh_file *file)
+{
+	if (closer->config.keep_files == 0 && !closer->config.may_delete)
+		return;
+	size_t length = strlen(file->path) + 1;
+	struct kept *kept = malloc(sizeof(*kept) + length);
+	if (kept == NULL)
+		return;
+	kept->next = NULL;
+	kept->bytes = file->valid;
+	memcpy(kept->path, file->path, length);
+	if (closer->newest != NULL)
+		closer->newest->next = kept;
+	else
+		closer->oldest = kept;
+	closer->newest = kept;
+	closer->kept_count++;
+}
+
+static void *closer_main(void *argument)
+{
+	struct wh_closer *closer = argument;
+	pthread_mutex_lock(&closer->lock);
+	for (;;) {
+		retention_apply(closer);
+		struct wh_file *file = closer->first;
+		if (file == NULL && closer->ending)
+			break;
+		if (file == NULL) {
+			closer->busy = false;
+			pthread_cond_broadcast(&closer->idle);
+			pthread_cond_wait(&closer->work, &closer->lock);
+			closer->busy = true;
+			continue;
+		}
+		closer->first = file->next;
+		if (closer->first == NULL)
+			closer->last = NULL;
+		pthread_mutex_unlock(&closer->lock);
+		struct wh_error error;
+		bool whole = wh_file_finish(file, &error) == WH_OK;
+		closer->config.closed(closer->config.context, file->path, whole ? NULL : &error);
+		pthread_mutex_lock(&closer->lock);
+		remember(closer, file);
+		closer->closed++;
+		free(file);
+	}
+	closer->busy = false;
+	pthread_cond_broadcast(&closer->idle);
+	pthread_mutex_unlock(&closer->lock);
+	return NULL;
+}
+
+enum wh_status wh_closer_open(const struct wh_closer_config *config, struct wh_closer **closer, struct wh_error *error)
+{
+	struct wh_closer *made = calloc(1, sizeof(*made));
+	if (made == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	made->config = *config;
+	pthread_mutex_init(&made->lock, NULL);
+	pthread_cond_init(&made->work, NULL);
+	pthread_cond_init(&made->idle, NULL);
+	made->busy = true;
+	int result = pthread_create(&made->thread, NULL, closer_main, made);
+	if (result != 0) {
+		free(made);
+		return wh_error_system(error, result, "cannot start the closing thread");
+	}
+	pthread_setname_np(made->thread, "wh-close");
+	*closer = made;
+	return WH_OK;
+}
+
+void wh_closer_hand_over(struct wh_closer *closer, struct wh_file *file)
+{
+	file->next = NULL;
+	pthread_mutex_lock(&closer->lock);
+	if (closer->last != NULL)
+		closer->last->next = file;
+	else
+		closer->first = file;
+	closer->last = file;
+	pthread_cond_signal(&closer->work);
+	pthread_mutex_unlock(&closer->lock);
+}
+
+void wh_closer_file_begun(struct wh_closer *closer)
+{
+	pthread_mutex_lock(&closer->lock);
+	closer->begun++;
+	pthread_cond_signal(&closer->work);
+	pthread_mutex_unlock(&closer->lock);
+}
+
+uint64_t wh_closer_delete_oldest(struct wh_closer *closer)
+{
+	pthread_mutex_lock(&closer->lock);
+	while (closer->busy || closer->first != NULL)
+		pthread_cond_wait(&closer->idle, &closer->lock);
+	struct kept *kept = oldest_take(closer);
+	pthread_mutex_unlock(&closer->lock);
+	if (kept == NULL)
+		return 0;
+	uint64_t bytes = unlink(kept->path) == 0 && kept->bytes > 0 ? kept->bytes : 1;
+	free(kept);
+	return bytes;
+}
+
+void wh_closer_close(struct wh_closer *closer)
+{
+	if (closer == NULL)
+		return;
+	pthread_mutex_lock(&closer->lock);
+	closer->ending = true;
+	pthread_cond_signal(&closer->work);
+	pthread_mutex_unlock(&closer->lock);
+	pthread_join(closer->thread, NULL);
+	struct kept *kept;
+	while ((kept = oldest_take(closer)) != NULL)
+		free(kept);
+	pthread_cond_destroy(&closer->work);
+	pthread_cond_destroy(&closer->idle);
+	pthread_mutex_destroy(&closer->lock);
+	free(closer);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The closing thread: cuts, syncs and closes the files that the writer is done with, tells of each, and keeps the
+ * number of files within bounds. All of it may take the disk's time, which the writer's thread does not have.
+ */
+#ifndef WH_WRITER_CLOSER_H
+#define WH_WRITER_CLOSER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ringbuf/status.h"
+#include "writer/file.h"
+
+struct wh_closer;
+
+struct wh_closer_config {
+	uint32_t keep_files; /* newest files to keep, the one being written counted; 0: all */
+	bool may_delete;     /* wh_closer_delete_oldest() will be used, so closed files must be remembered */
+	/* Called from the closing thread. A failure's words come in ERROR, else NULL. */
+	void (*closed)(void *context, const char *path, const struct wh_error *error);
+	void *context;
+};
+
+/* Starts the thread. The caller owns *CLOSER. */
+WH_MUST_CHECK enum wh_status wh_closer_open(const struct wh_closer_config *config, struct wh_closer **closer,
+                                            struct wh_error *error);
+
+/* Hands FILE (from malloc) over. Does not block. */
+void wh_closer_hand_over(struct wh_closer *closer, struct wh_file *file);
+
+/* Takes note that a new file was begun, so that the oldest may have to go. Does not block. */
+void wh_closer_file_begun(struct wh_closer *closer);
+
+/* Deletes the oldest file that this closer has closed, and waits until it and all files handed over before have been
+ * dealt with. Returns the bytes it had, 0 when there is none left to delete. Blocks. */
+uint64_t wh_closer_delete_oldest(struct wh_closer *closer);
+
+/* Finishes what was handed over and ends the thread. NULL is allowed. */
+void wh_closer_close(struct wh_closer *closer);
+
+#endif

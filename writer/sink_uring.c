@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "ringbuf/chunk.h"
+#include "ringbuf/clock.h"
+#include "writer/sink.h"
+
+/*
+ * The order that sink.h promises comes from linked submissions (io_uring_enter(2), IOSQE_IO_LINK): the kernel begins
+ * one when the one before it has been carried out in full, and cancels the rest of the chain otherwise. A new chain is
+ * submitted when the last one has come back whole.
+ */
+enum { CHAIN_MOST = 16, ENTRIES = 64 };
+
+struct uring {
+	struct wh_sink sink;
+	struct io_uring ring;
+	struct wh_write_queue queued;
+	struct wh_write_queue chain;     /* with the kernel, or to be queued again when the chain is back */
+	uint32_t chain_out;              /* completions of the chain that are still to come */
+	struct wh_write_queue back;
+	bool halted;
+	bool table;                      /* the kernel has a table of registered buffers */
+	bool wake_armed;
+	int wake_fd;
+	bool slot_used[WH_SINK_BUFFER_SLOTS];
+};
+
+static void uring_queue(struct wh_sink *sink, struct wh_write *write)
+{
+	struct uring *uring = (struct uring *)sink;
+	write->done = 0;
+	write->os_error = 0;
+	wh_write_queue_append(&uring->queued, write);
+}
+
+static void uring_retry(struct wh_sink *sink, struct wh_write *write)
+{
+	struct uring *uring = (struct uring *)sink;
+	write->os_error = 0;
+	wh_write_queue_prepend(&uring->queued, write);
+	uring->halted = false;
+}
+
+static void chain_start(struct uring *uring)
+{
+	if (uring->halted || uring->chain.first != NULL)
+		return;
+	struct io_uring_sqe *entry = NULL;
+	while (uring->queued.first != NULL && uring->chain_out < CHAIN_MOST) {
+		struct wh_write *write = wh_write_queue_take(&uring->queued);
+		entry = io_uring_get_sqe(&uring->ring);
+		const uint8_t *at = write->base + write->done;
+		uint32_t rest = write->length - write->done;
+		if (write->buffer != WH_BUFFER_NONE && uring->slot_used[write->buffer])
+			io_uring_prep_write_fixed(entry, write->fd, at, rest, write->offset + write->done, write->buffer);
+		else
+			io_uring_prep_write(entry, write->fd, at, rest, write->offset + write->done);
+		entry->flags |= IOSQE_IO_LINK;
+		io_uring_sqe_set_data(entry, write);
+		wh_write_queue_append(&uring->chain, write);
+		uring->chain_out++;
+	}
+	if (entry != NULL)
+		entry->flags &= (uint8_t)~IOSQE_IO_LINK;
+}
+
+/* What came back for one write. */
+static void write_came_back(struct uring *uring, struct wh_write *write, int result)
+{
+	uring->chain_out--;
+	if (result > 0)
+		write->done += (uint32_t)result;
+	else if (result == 0)
+		write->os_error = EIO;
+	else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN)
+		write->os_error = -result;
+}
+
+/* Hands back what is finished at the front of the chain. When the whole chain is back, what is left of it (behind a
+ * short or failed write) is queued again, in order. */
+static void chain_collect(struct uring *uring)
+{
+	struct wh_write *write;
+	while ((write = uring->chain.first) != NULL && (write->os_error != 0 || write->done == write->length)) {
+		wh_write_queue_take(&uring->chain);
+		uring->halted |= write->os_error != 0;
+		wh_write_queue_append(&uring->back, write);
+	}
+	if (uring->chain_out != 0 || uring->chain.first == NULL)
+		return;
+	uring->chain.last->next = uring->queued.first;
+	if (uring->queued.last == NULL)
+		uring->queued.last = uring->chain.last;
+	uring->queued.first = uring->chain.first;
+	uring->chain = (struct wh_write_queue){ 0 };
+}
+
+static void wake_arm(struct uring *uring)
+{
+	struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
+	io_uring_prep_poll_multishot(entry, uring->wake_fd, POLLIN);
+	io_uring_sqe_set_data(entry, NULL);
+	uring->wake_armed = true;
+}
+
+/* Takes all completions that are there. Returns whether there was one. */
+static bool completions_take(struct uring *uring)
+{
+	struct io_uring_cqe *completion;
+	unsigned head;
+	unsigned count = 0;
+	io_uring_for_each_cqe(&uring->ring, head, completion)
+	{
+		struct wh_write *write = io_uring_cqe_get_data(completion);
+		if (write != NULL) {
+			write_came_back(uring, write, completion->res);
+		} else {
+			uint64_t woken;
+			ssize_t ignored = read(uring->wake_fd, &woken, sizeof(woken));
+			(void)ignored;
+			uring->wake_armed = (completion->flags & IORING_CQE_F_MORE) != 0;
+		}
+		count++;
+	}
+	io_uring_cq_advance(&uring->ring, count);
+	if (count > 0)
+		chain_collect(uring);
+	return count > 0;
+}
+
+static struct wh_write *uring_reap(struct wh_sink *sink, uint64_t wait_ns)
+{
+	struct uring *uring = (struct uring *)sink;
+	completions_take(uring);
+	if (!uring->wake_armed)
+		wake_arm(uring);
+	chain_start(uring);
+	bool sleep = wait_ns > 0 && uring->back.first == NULL;
+	if (sleep) {
+		struct __kernel_timespec wait = { .tv_sec = (long long)(wait_ns / WH_NS_PER_SECOND),
+			.tv_nsec = (long long)(wait_ns % WH_NS_PER_SECOND) };
+		struct io_uring_cqe *completion;
+		/* EINTR, ETIME and EAGAIN all mean: look at what is there, and come again. */
+		int ignored = io_uring_submit_and_wait_timeout(&uring->ring, &completion, 1, &wait, NULL);
+		(void)ignored;
+	} else if (io_uring_sq_ready(&uring->ring) > 0) {
+		int ignored = io_uring_submit(&uring->ring);
+		(void)ignored;
+	}
+	if (completions_take(uring)) {
+		/* Keep the disk busy while the caller deals with what came back. */
+		chain_start(uring);
+		if (io_uring_sq_ready(&uring->ring) > 0) {
+			int ignored = io_uring_submit(&uring->ring);
+			(void)ignored;
+		}
+	}
+	return wh_write_queue_take_all(&uring->back);
+}
+
+static void uring_discard(struct wh_sink *sink)
+{
+	struct uring *uring = (struct uring *)sink;
+	struct wh_write *write;
+	while ((write = wh_write_queue_take(&uring->queued)) != NULL) {
+		write->os_error = ECANCELED;
+		wh_write_queue_append(&uring->back, write);
+	}
+	uring->halted = false;
+}
+
+static bool uring_register_buffer(struct wh_sink *sink, int slot, void *base, uint64_t length)
+{
+	struct uring *uring = (struct uring *)sink;
+	if (!uring->table || slot < 0 || slot >= WH_SINK_BUFFER_SLOTS || (length == 0 && !uring->slot_used[slot]))
+		return false;
+	struct iovec buffer = { .iov_base = length != 0 ? base : NULL, .iov_len = length };
+	__u64 tag = 0;
+	int result = io_uring_register_buffers_update_tag(&uring->ring, (unsigned)slot, &buffer, &tag, 1);
+	uring->slot_used[slot] = result == 1 && length != 0;
+	return result == 1;
+}
+
+static void uring_wake(struct wh_sink *sink)
+{
+	struct uring *uring = (struct uring *)sink;
+	const uint64_t one = 1;
+	ssize_t ignored = write(uring->wake_fd, &one, sizeof(one));
+	(void)ignored;
+}
+
+static void uring_close(struct wh_sink *sink)
+{
+	struct uring *uring = (struct uring *)sink;
+	io_uring_queue_exit(&uring->ring);
+	close(uring->wake_fd);
+	free(uring);
+}
+
+static const struct wh_sink_ops uring_ops = {
+	.name = "io_uring",
+	.queue = uring_queue,
+	.retry = uring_retry,
+	.reap = uring_reap,
+	.discard = uring_discard,
+	.register_buffer = uring_register_buffer,
+	.wake = uring_wake,
+	.close = uring_close,
+};
+
+enum wh_status wh_sink_uring_open(struct wh_sink **sink, struct wh_error *error)
+{
+	struct uring *uring = calloc(1, sizeof(*uring));
+	if (uring == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	uring->sink.ops = &uring_ops;
+	/* COOP_TASKRUN (5.19): this thread asks for completions anyway, it need not be interrupted for them. */
+	int result = io_uring_queue_init(ENTRIES, &uring->ring, IORING_SETUP_COOP_TASKRUN);
+	if (result == -EINVAL)
+		result = io_uring_queue_init(ENTRIES, &uring->ring, 0);
+	if (result < 0) {
+		free(uring);
+		return wh_error_system(error, -result, "the kernel refuses io_uring");
+	}
+	uring->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (uring->wake_fd < 0) {
+		int reason = errno;
+		io_uring_queue_exit(&uring->ring);
+		free(uring);
+		return wh_error_system(error, reason, "cannot make an eventfd");
+	}
+	uring->table = io_uring_register_buffers_sparse(&uring->ring, WH_SINK_BUFFER_SLOTS) == 0;
+	*sink = &uring->sink;
+	return WH_OK;
+}

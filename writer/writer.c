@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The writer's thread, its sources and its mail. */
+#include "writer/writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "writer/writer_state.h"
+
+enum { STREAM_PCAPNG_BYTES = 256 * 1024, POP_BATCH = 8, SPARE_JOBS = 8 };
+#define WAIT_MOST_NS (3600 * WH_NS_PER_SECOND)
+
+static void event_send(const struct wh_writer *writer, enum wh_writer_event event, uint64_t number, const char *text)
+{
+	writer->config.event(writer->config.event_context, event, number, text);
+}
+
+/* From the closing thread. */
+static void file_closed(void *context, const char *path, const struct wh_error *error)
+{
+	struct wh_writer *writer = context;
+	if (error != NULL)
+		event_send(writer, WH_WRITER_NOTICE, 0, error->text);
+	event_send(writer, WH_WRITER_FILE_CLOSED, 0, path);
+}
+
+/* Can a first file be made here, and is there room for it? */
+static enum wh_status directory_check(struct wh_writer *writer, struct wh_error *error)
+{
+	const char *directory = writer->name.directory;
+	writer->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (writer->directory_fd < 0) {
+		int reason = errno;
+		if (reason == ENOENT)
+			return wh_error_set(error, WH_ERR_INPUT, "the directory %s does not exist: make it first (mkdir -p %s)",
+			                    directory, directory);
+		return wh_error_system(error, reason, "cannot use the directory %s", directory);
+	}
+	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
+		return wh_error_system(error, errno, "cannot write to the directory %s", directory);
+	struct wh_space space;
+	if (wh_space_read(writer->directory_fd, &space) != WH_OK)
+		return wh_error_system(error, errno, "cannot read the free space of %s", directory);
+	double percent = writer->config.min_free_percent;
+	uint64_t least = (uint64_t)writer->config.block_bytes + 4 * WH_FILE_ALIGNMENT;
+	if (wh_space_grant(&space, percent, least, WH_FILE_ALIGNMENT) < (least & ~(uint64_t)(WH_FILE_ALIGNMENT - 1)))
+		return wh_error_set(error, WH_ERR_NO_SPACE,
+		                    "only %.1f %% of the file system of %s is free, and the limit is %g %%: make room there or "
+		                    "choose a lower --min-free",
+		                    wh_space_percent(&space), directory, percent);
+	writer->free_percent = wh_space_percent(&space);
+	return WH_OK;
+}
+
+static enum wh_status sink_open(struct wh_writer *writer, struct wh_error *error)
+{
+	if (writer->to_stream)
+		return wh_sink_portable_open(&writer->sink, error);
+	struct wh_error refusal;
+	if (wh_sink_uring_open(&writer->sink, &refusal) == WH_OK)
+		return WH_OK;
+	char line[sizeof(refusal.text) + 64];
+	snprintf(line, sizeof(line), "%s; writing with pwrite instead", refusal.text);
+	event_send(writer, WH_WRITER_NOTICE, 0, line);
+	return wh_sink_portable_open(&writer->sink, error);
+}
+
+enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_writer **opened, struct wh_error *error)
+{
+	struct wh_writer *writer = aligned_alloc(WH_CACHE_LINE,
+	                                         (sizeof(*writer) + WH_CACHE_LINE - 1) & ~(size_t)(WH_CACHE_LINE - 1));
+	if (writer == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	memset(writer, 0, sizeof(*writer));
+	writer->config = *config;
+	writer->directory_fd = -1;
+	writer->free_percent = -1;
+	writer->pcapng = config->format == WH_WRITE_PCAPNG;
+	writer->to_stream = strcmp(config->path, "-") == 0;
+	writer->buffer_bytes = writer->pcapng ? STREAM_PCAPNG_BYTES : config->block_bytes;
+	if (writer->buffer_bytes < STREAM_PCAPNG_BYTES)
+		writer->buffer_bytes = STREAM_PCAPNG_BYTES;
+	pthread_mutex_init(&writer->lock, NULL);
+	for (uint32_t i = 0; i < WH_WRITER_JOBS; i++) {
+		writer->jobs[i].next_free = writer->free_jobs;
+		writer->free_jobs = &writer->jobs[i];
+	}
+	writer->inputs = calloc(WH_WRITER_TABLE, sizeof(struct wh_input *));
+	writer->interfaces = calloc(WH_WRITER_TABLE, sizeof(*writer->interfaces));
+	enum wh_status status = WH_OK;
+	if (writer->inputs == NULL || writer->interfaces == NULL)
+		status = wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	if (status == WH_OK && !writer->to_stream)
+		status = wh_chain_name_parse(config->path, config->tag, &writer->name, error);
+	if (status == WH_OK && !writer->to_stream)
+		status = directory_check(writer, error);
+	if (status == WH_OK)
+		status = wh_pool_open(&writer->pool, WH_WRITER_BUFFERS, writer->buffer_bytes + WH_STREAM_STAGE_BYTES, error);
+	if (status == WH_OK)
+		status = sink_open(writer, error);
+	if (status != WH_OK) {
+		wh_writer_close(writer);
+		return status;
+	}
+	*opened = writer;
+	return WH_OK;
+}
+
+/* Puts WORD (or, with NULL, just the flag) into the mail and wakes the thread. */
+static void mail_send(struct wh_writer *writer, bool *word)
+{
+	if (word != NULL) {
+		pthread_mutex_lock(&writer->lock);
+		*word = true;
+		pthread_mutex_unlock(&writer->lock);
+	}
+	/* Release: pairs with the acquire in mail_read(). */
+	atomic_store_explicit(&writer->mail, true, memory_order_release);
+	writer->sink->ops->wake(writer->sink);
+}
+
+/* With the lock held. Classic pcap has one link type for the whole file (draft-ietf-opsawg-pcap, section 4). */
+static enum wh_status link_type_check(const struct wh_writer *writer, const struct wh_writer_source *source,
+                                      struct wh_error *error)
+{
+	if (writer->pcapng || writer->interface_count == 0 || writer->interfaces[0].link_type == source->link_type)
+		return WH_OK;
+	return wh_error_set(error, WH_ERR_INPUT,
+	                    "a pcap file holds one link type, but %s and %s differ: use pcapng or --per-interface",
+	                    writer->interfaces[0].name, source->interface_name);
+}
+
+/* With the lock held: a place for one more input, NULL where there is none. */
+static struct wh_input *input_place(struct wh_writer *writer, uint32_t *place)
+{
+	for (uint32_t i = 0; i < writer->attached_count; i++) {
+		if (writer->inputs[i]->idle) {
+			*place = i;
+			return writer->inputs[i];
+		}
+	}
+	if (writer->attached_count == WH_WRITER_TABLE)
+		return NULL;
+	*place = writer->attached_count;
+	struct wh_input *input = calloc(1, sizeof(*input));
+	if (input != NULL) {
+		input->idle = true;
+		writer->inputs[writer->attached_count++] = input;
+	}
+	return input;
+}
+
+/* With the lock held. */
+static void interface_add(struct wh_writer *writer, struct wh_writer_source *source)
+{
+	source->interface = (uint16_t)writer->interface_count;
+	struct wh_chain_interface *interface = &writer->interfaces[writer->interface_count++];
+	*interface = (struct wh_chain_interface){
+		.link_type = source->link_type,
+		.speed_bits = source->speed_bits,
+		.has_mac = source->has_mac,
+		.dropped_nic = source->dropped_nic,
+	};
+	memcpy(interface->name, source->interface_name, sizeof(interface->name));
+	memcpy(interface->mac, source->mac, sizeof(interface->mac));
+}
+
+enum wh_status wh_writer_attach(struct wh_writer *writer, struct wh_writer_source *source, struct wh_error *error)
+{
+	pthread_mutex_lock(&writer->lock);
+	enum wh_status status = link_type_check(writer, source, error);
+	uint32_t place = 0;
+	struct wh_input *input = status == WH_OK ? input_place(writer, &place) : NULL;
+	if (status == WH_OK && (input == NULL || (source->new_interface && writer->interface_count == WH_WRITER_TABLE)))
+		status = wh_error_set(error, WH_ERR_MEMORY, "no room for one more adapter in this capture");
+	if (status == WH_OK) {
+		if (source->new_interface)
+			interface_add(writer, source);
+		source->buffer = source->memory != NULL && place < WH_SINK_BUFFER_SLOTS ? (int)place : WH_BUFFER_NONE;
+		*input = (struct wh_input){ .source = *source, .fresh = true };
+	}
+	pthread_mutex_unlock(&writer->lock);
+	if (status == WH_OK && writer->started)
+		mail_send(writer, NULL);
+	return status;
+}
+
+/* Takes in the inputs that were attached: registers their memory and, in a running chain, tells of their interfaces. */
+static void inputs_take(struct wh_writer *writer)
+{
+	pthread_mutex_lock(&writer->lock);
+	writer->input_count = writer->attached_count;
+	writer->interfaces_seen = writer->interface_count;
+	for (uint32_t i = 0; i < writer->input_count; i++) {
+		struct wh_input *input = writer->inputs[i];
+		if (!input->fresh)
+			continue;
+		input->fresh = false;
+		input->active = true;
+		if (input->source.buffer != WH_BUFFER_NONE)
+			writer->sink->ops->register_buffer(writer->sink, input->source.buffer, input->source.memory,
+			                                   input->source.memory_bytes);
+	}
+	pthread_mutex_unlock(&writer->lock);
+	if (writer->file != NULL && writer->phase == WH_PHASE_TAKING)
+		wh_output_interfaces(writer);
+}
+
+/* Reads the mail. Returns whether the end was asked for. */
+static bool mail_read(struct wh_writer *writer)
+{
+	/* Acquire: pairs with the release in mail_send(). A word that comes in behind it sets the flag again. */
+	if (!atomic_exchange_explicit(&writer->mail, false, memory_order_acquire))
+		return false;
+	pthread_mutex_lock(&writer->lock);
+	bool finish = writer->mail_finish, rotate = writer->mail_rotate, space = writer->mail_space;
+	writer->mail_rotate = false;
+	writer->mail_space = false;
+	pthread_mutex_unlock(&writer->lock);
+	inputs_take(writer);
+	if (rotate && writer->phase == WH_PHASE_TAKING && !writer->to_stream)
+		wh_output_rotate(writer);
+	if (space && writer->phase == WH_PHASE_TAKING)
+		wh_output_space_short(writer);
+	return finish;
+}
+
+/* An input whose last chunk is back: nothing of it is used any more, and its place is free. */
+static void input_settle(struct wh_writer *writer, struct wh_input *input)
+{
+	if (!input->active || !input->ended || input->outstanding != 0)
+		return;
+	if (input->source.buffer != WH_BUFFER_NONE)
+		writer->sink->ops->register_buffer(writer->sink, input->source.buffer, NULL, 0);
+	struct wh_chain_interface *interface = &writer->interfaces[input->source.interface];
+	interface->past_received += input->received;
+	interface->past_dropped += input->dropped;
+	input->active = false;
+	event_send(writer, WH_WRITER_SOURCE_ENDED, input->source.source, NULL);
+	pthread_mutex_lock(&writer->lock);
+	input->idle = true;
+	pthread_mutex_unlock(&writer->lock);
+}
+
+static void input_end(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk)
+{
+	input->ended = true;
+	if (writer->phase == WH_PHASE_SURPLUS) {
+		atomic_fetch_add_explicit(&input->source.counters->lost_surplus, chunk->lost, memory_order_relaxed);
+	} else {
+		input->received += chunk->lost;
+		input->dropped += chunk->lost;
+		input->lost_pending += chunk->lost;
+	}
+	wh_chunk_release(chunk);
+	if (input->lost_pending != 0)
+		wh_output_tail(writer, input);
+	/* Frames that are only in the stream hold the input until they are on their way. */
+	wh_output_flush(writer);
+}
+
+/* Pops what is there, a few from each input in turn so that none waits for long. Returns whether there was any. */
+static bool inputs_drain(struct wh_writer *writer)
+{
+	bool any = false;
+	for (uint32_t i = 0; i < writer->input_count; i++) {
+		struct wh_input *input = writer->inputs[i];
+		for (int count = 0; input->active && !input->ended && count < POP_BATCH; count++) {
+			if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS)
+				return any; /* the disk is behind; the rings hold what waits */
+			struct wh_chunk *chunk = wh_spsc_pop(input->source.ring);
+			if (chunk == NULL)
+				break;
+			any = true;
+			if (chunk->kind == WH_CHUNK_END) {
+				input_end(writer, input, chunk);
+			} else {
+				input->outstanding++;
+				wh_output_chunk(writer, input, chunk);
+			}
+		}
+		input_settle(writer, input);
+	}
+	return any;
+}
+
+static bool inputs_have_more(const struct wh_writer *writer)
+{
+	for (uint32_t i = 0; i < writer->input_count; i++)
+		if (writer->inputs[i]->active && !writer->inputs[i]->ended &&
+		    !wh_spsc_is_empty(writer->inputs[i]->source.ring))
+			return true;
+	return false;
+}
+
+static bool inputs_all_settled(const struct wh_writer *writer)
+{
+	for (uint32_t i = 0; i < writer->input_count; i++)
+		if (writer->inputs[i]->active)
+			return false;
+	return true;
+}
+
+/*
+ * Sleeps until there is something to do. The flag is set before the rings are looked at for the last time, and a
+ * producer looks at the flag after its push; both are sequentially consistent, so one of the two sees the other.
+ */
+static void writer_sleep(struct wh_writer *writer, uint64_t wait_ns)
+{
+	if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS) {
+		wh_output_reap(writer, wait_ns);
+		return;
+	}
+	atomic_store_explicit(&writer->sleeping, true, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
+	bool more = inputs_have_more(writer) || atomic_load_explicit(&writer->mail, memory_order_relaxed);
+	wh_output_reap(writer, more ? 0 : wait_ns);
+	atomic_store_explicit(&writer->sleeping, false, memory_order_relaxed);
+}
+
+static void *writer_main(void *argument)
+{
+	struct wh_writer *writer = argument;
+	bool finish = false;
+	for (;;) {
+		finish |= mail_read(writer);
+		bool any = inputs_drain(writer);
+		wh_output_reap(writer, 0);
+		uint64_t wait_ns = wh_output_tick(writer, wh_ns_monotonic());
+		if (any)
+			continue;
+		if (finish && inputs_all_settled(writer))
+			break;
+		writer_sleep(writer, wait_ns < WAIT_MOST_NS ? wait_ns : WAIT_MOST_NS);
+	}
+	wh_output_file_end(writer);
+	while (writer->jobs_out > 0)
+		wh_output_reap(writer, WH_NS_PER_SECOND);
+	return NULL;
+}
+
+enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error)
+{
+	const struct wh_closer_config closer = {
+		.keep_files = writer->config.keep_files,
+		.may_delete = writer->config.recycle,
+		.closed = file_closed,
+		.context = writer,
+	};
+	enum wh_status status = wh_closer_open(&closer, &writer->closer, error);
+	if (status != WH_OK)
+		return status;
+	writer->start_wall_ns = wh_ns_wall();
+	inputs_take(writer);
+	status = wh_output_file_begin(writer, error);
+	if (status != WH_OK)
+		return status;
+	int result = pthread_create(&writer->thread, NULL, writer_main, writer);
+	if (result != 0)
+		return wh_error_system(error, result, "cannot start the writer thread");
+	pthread_setname_np(writer->thread, "wh-write");
+	writer->started = true;
+	return WH_OK;
+}
+
+void wh_writer_wake(struct wh_writer *writer)
+{
+	/* Pairs with the fence in writer_sleep(): our push comes before our look at the flag. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&writer->sleeping, memory_order_relaxed) &&
+	    atomic_exchange_explicit(&writer->sleeping, false, memory_order_relaxed))
+		writer->sink->ops->wake(writer->sink);
+}
+
+void wh_writer_rotate(struct wh_writer *writer)
+{
+	mail_send(writer, &writer->mail_rotate);
+}
+
+void wh_writer_watch_space(struct wh_writer *writer)
+{
+	struct wh_space space;
+	if (writer->to_stream || wh_space_read(writer->directory_fd, &space) != WH_OK)
+		return;
+	uint64_t limit = wh_space_limit(&space, writer->config.min_free_percent);
+	pthread_mutex_lock(&writer->lock);
+	writer->free_percent = wh_space_percent(&space);
+	writer->free_bytes_to_limit = space.available_bytes > limit ? space.available_bytes - limit : 0;
+	pthread_mutex_unlock(&writer->lock);
+	if (space.available_bytes < limit)
+		mail_send(writer, &writer->mail_space);
+}
+
+void wh_writer_finish(struct wh_writer *writer)
+{
+	if (!writer->started)
+		return;
+	mail_send(writer, &writer->mail_finish);
+	pthread_join(writer->thread, NULL);
+	writer->started = false;
+	wh_closer_close(writer->closer);
+	writer->closer = NULL;
+}
+
+void wh_writer_totals_read(struct wh_writer *writer, struct wh_writer_totals *totals)
+{
+	totals->bytes_on_disk = atomic_load_explicit(&writer->bytes_on_disk, memory_order_relaxed);
+	totals->bytes_copied = atomic_load_explicit(&writer->bytes_copied, memory_order_relaxed);
+	totals->files = atomic_load_explicit(&writer->files, memory_order_relaxed);
+	totals->latency_max_ns = atomic_load_explicit(&writer->latency_max_ns, memory_order_relaxed);
+	pthread_mutex_lock(&writer->lock);
+	memcpy(totals->current_file, writer->current_file, sizeof(totals->current_file));
+	totals->free_percent = writer->free_percent;
+	totals->free_bytes_to_limit = writer->free_bytes_to_limit;
+	pthread_mutex_unlock(&writer->lock);
+}
+
+void wh_writer_close(struct wh_writer *writer)
+{
+	if (writer == NULL)
+		return;
+	wh_closer_close(writer->closer);
+	if (writer->file != NULL && !writer->to_stream)
+		wh_file_abandon(writer->file);
+	free(writer->file);
+	if (writer->sink != NULL)
+		writer->sink->ops->close(writer->sink);
+	wh_pool_close(&writer->pool);
+	for (uint32_t i = 0; i < writer->attached_count; i++)
+		free(writer->inputs[i]);
+	free(writer->inputs);
+	free(writer->interfaces);
+	if (writer->directory_fd >= 0)
+		close(writer->directory_fd);
+	pthread_mutex_destroy(&writer->lock);
+	free(writer);
+}

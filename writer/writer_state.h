@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What writer.c (the thread and its sources) and writer_output.c (files, stream, free space) share; nobody else. Every
+ * field belongs to the writer's thread unless it says otherwise. */
+#ifndef WH_WRITER_WRITER_STATE_H
+#define WH_WRITER_WRITER_STATE_H
+
+#include <pthread.h>
+
+#include "ringbuf/pool.h"
+#include "writer/closer.h"
+#include "writer/sink.h"
+#include "writer/space.h"
+#include "writer/stream.h"
+#include "writer/writer.h"
+
+enum { WH_WRITER_JOBS = 64, WH_WRITER_BUFFERS = 4, WH_WRITER_FLUSHES = 16, WH_WRITER_TABLE = 4096 };
+
+/* An interface of the chain's files; its id is its place in the table. */
+struct wh_chain_interface {
+	char name[64];
+	uint16_t link_type;
+	uint64_t speed_bits;
+	uint8_t mac[6];
+	bool has_mac;
+	const _Atomic uint64_t *dropped_nic;
+	uint64_t past_received; /* of inputs that have ended */
+	uint64_t past_dropped;
+};
+
+/* A source that is or was attached; the place of one that has ended is used again. */
+struct wh_input {
+	struct wh_writer_source source; /* written under the lock while the input is idle */
+	bool idle;             /* lock: the place is free */
+	bool fresh;            /* lock: attached, and not seen by the thread yet */
+	bool active;           /* between the two */
+	bool ended;            /* its WH_CHUNK_END was popped */
+	uint32_t outstanding;  /* chunks that have not been given back */
+	uint64_t received;     /* as the last chunk that was taken told */
+	uint64_t dropped;      /* the same, and what was discarded here */
+	uint64_t discarded;    /* of these, discarded here */
+	uint64_t lost_pending; /* lost after the last frame in the files; not told there yet */
+	uint64_t spare_file;   /* where the last frame's spare option is: number of the file, 0: nowhere */
+	uint64_t spare_offset;
+	uint8_t patch[WH_SPARE_OPTION_BYTES];
+};
+
+/* Frames whose bytes are in the stream's writes that are out. */
+struct wh_flush {
+	uint32_t jobs;
+	uint8_t *buffer; /* goes back to the pool with the last job, or NULL */
+	bool failed;
+	struct wh_stream_count counts[WH_STREAM_SOURCES];
+	uint32_t count;
+};
+
+struct wh_job {
+	struct wh_write write; /* first, so that a write is its job */
+	struct wh_file *file;
+	struct wh_chunk *chunk; /* a sealed chunk, or NULL */
+	struct wh_flush *flush; /* a piece of the stream, or NULL */
+	uint8_t *buffer;        /* a header: the pool's buffer, or NULL */
+	struct wh_input *input; /* of the chunk */
+	uint64_t queued_ns;
+	struct wh_job *next_free;
+};
+
+enum wh_writer_phase {
+	WH_PHASE_TAKING = 0,
+	WH_PHASE_SURPLUS,   /* stopped as asked: what still comes is not part of the capture */
+	WH_PHASE_DISCARDING /* stopped for space or an error: what still comes is lost, and counted so */
+};
+
+struct wh_writer {
+	struct wh_writer_config config;
+	struct wh_chain_name name;
+	bool to_stream;              /* standard output */
+	bool pcapng;
+	struct wh_sink *sink;
+	struct wh_pool pool;
+	uint32_t buffer_bytes;       /* of the pool's buffers, without the stage */
+	int directory_fd;
+	pthread_t thread;
+	bool started;
+
+	struct wh_input **inputs;    /* WH_WRITER_TABLE places; an entry is made once and stays */
+	uint32_t input_count;        /* places in use as the thread knows them */
+	uint32_t attached_count;     /* lock: places in use */
+	struct wh_chain_interface *interfaces; /* WH_WRITER_TABLE places; an entry is written once, under the lock */
+	uint32_t interface_count;    /* lock */
+	uint32_t interfaces_told;    /* those that the present file knows */
+	uint32_t interfaces_seen;    /* those that the thread knows */
+
+	struct wh_job jobs[WH_WRITER_JOBS];
+	struct wh_job *free_jobs;
+	uint32_t jobs_out;
+	struct wh_flush flushes[WH_WRITER_FLUSHES];
+
+	struct wh_closer *closer;
+	struct wh_chain_state chain;
+	struct wh_file *file;        /* the present one, or NULL */
+	uint64_t file_number;        /* of the last file begun */
+	struct wh_stream stream;
+	uint32_t stream_flushes;     /* of the present stretch, out */
+	uint64_t stream_oldest_ns;   /* when the oldest byte not flushed was put in */
+	uint64_t sequence;           /* of the next chunk */
+	uint64_t stream_sequence;    /* of the present stretch */
+	uint64_t frames_taken;
+	uint64_t start_wall_ns;
+
+	enum wh_writer_phase phase;
+	bool failed;                 /* a write has failed: nothing more can be put into the file */
+
+	pthread_mutex_t lock;
+	bool mail_rotate, mail_finish, mail_space; /* lock */
+	char current_file[WH_PATH_BYTES];          /* lock */
+	double free_percent;                       /* lock */
+	uint64_t free_bytes_to_limit;              /* lock */
+	_Atomic bool mail;           /* something is in the mail */
+	_Atomic bool sleeping;       /* see wh_writer_wake() */
+	_Atomic uint64_t bytes_on_disk, bytes_copied, files, latency_max_ns;
+};
+
+/* writer_output.c; all for the writer's thread. */
+
+/* Makes a stop of the chain known, once. PHASE says what becomes of the chunks that still come. */
+void wh_output_stop(struct wh_writer *writer, enum wh_writer_phase phase, enum wh_writer_event event, const char *text);
+/* Begins the next file and queues its header. On failure the chain is not stopped; ERROR says why. */
+enum wh_status wh_output_file_begin(struct wh_writer *writer, struct wh_error *error);
+/* Puts the statistics behind what is there and ends the present file. */
+void wh_output_file_end(struct wh_writer *writer);
+/* The two of them, and a stop of the chain where that fails. */
+void wh_output_rotate(struct wh_writer *writer);
+/* Gives CHUNK a place: queues it, or merges it and gives it back, or discards it. */
+void wh_output_chunk(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk);
+/* Tells in the present file of the interfaces that it does not know yet. */
+void wh_output_interfaces(struct wh_writer *writer);
+/* Hands all that is in the stream to the sink. */
+void wh_output_flush(struct wh_writer *writer);
+/* Tells in the file of what INPUT lost after its last frame. */
+void wh_output_tail(struct wh_writer *writer, struct wh_input *input);
+/* Flushes and rotates what is due at NOW_NS (monotonic); returns ns until it must be called again. */
+uint64_t wh_output_tick(struct wh_writer *writer, uint64_t now_ns);
+/* The free space has fallen under the limit without our doing. */
+void wh_output_space_short(struct wh_writer *writer);
+/* Takes what has come back from the sink, waiting for up to WAIT_NS. */
+void wh_output_reap(struct wh_writer *writer, uint64_t wait_ns);
+/* Counts CHUNK as discarded or surplus, as the phase has it, and gives it back. */
+void wh_output_refuse(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk);
+
+#endif
