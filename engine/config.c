@@ -18,8 +18,8 @@ enum {
 	FILE_OVERHEAD = 4 * WH_FILE_ALIGNMENT, /* header and trailer of a file with few interfaces */
 	FANOUT_MOST = 256
 };
-#define RING_USUAL       ((uint64_t)64 * MIB)
-#define RINGS_TOGETHER   ((uint64_t)512 * MIB)
+#define RING_USUAL       ((uint64_t)256 * MIB)
+#define RINGS_TOGETHER   ((uint64_t)1024 * MIB)
 #define RING_USUAL_LEAST ((uint64_t)4 * MIB)
 
 void wh_config_init(struct wh_config *config)
@@ -163,7 +163,7 @@ enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t ri
 	const struct wh_config *config = &settings->config;
 	uint64_t ring = config->ring_bytes;
 	if (ring == 0) {
-		uint64_t together = least(RINGS_TOGETHER, memory_bytes / 8);
+		uint64_t together = least(RINGS_TOGETHER, memory_bytes / 16);
 		ring = most(RING_USUAL_LEAST, least(RING_USUAL, together / (rings != 0 ? rings : 1)));
 	}
 	if (ring < RING_LEAST)

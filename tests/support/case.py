@@ -22,6 +22,8 @@ class Case(unittest.TestCase):
     options = None
 
     def setUp(self):
+        # Whatever a constructor that failed has left half made.
+        self.addCleanup(rig.close_all, rig.opened())
         self.scratch = self.enterContext(rig.Scratch(self.options.scratch)).path
         self.wirehaul = self.tool("wirehaul")
 

@@ -9,6 +9,7 @@ its name, and the next run removes it (sweep()).
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import glob
 import json
 import mmap
@@ -91,9 +92,14 @@ class Resource:
         self.close()
 
 
-def close_all():
-    """Closes whatever is still open, the newest first."""
-    while _open:
+def opened():
+    """How many Resources are open."""
+    return len(_open)
+
+
+def close_all(but=0):
+    """Closes whatever is still open, the newest first, except for the BUT oldest."""
+    while len(_open) > but:
         resource = _open[-1]
         try:
             resource.close()
@@ -290,14 +296,12 @@ class Tun(Resource):
 
     def __init__(self, namespace, name="wt", address="10.78.0.1/24"):
         tunsetiff, iff_tun, iff_no_pi = 0x400454CA, 0x0001, 0x1000
-        import fcntl
-
         if not os.path.exists("/dev/net/tun"):
             raise unittest.SkipTest("there is no /dev/net/tun")
         self.name = name
-        self._fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        super().__init__()
-        with namespace.entered():
+        with namespace.entered():  # the adapter is made in the namespace in which the device was opened
+            self._fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+            super().__init__()
             fcntl.ioctl(self._fd, tunsetiff, struct.pack("16sH22x", name.encode(), iff_tun | iff_no_pi))
         namespace.ip("address", "add", address, "dev", name)
         namespace.ip("link", "set", name, "up")
