@@ -29,7 +29,7 @@ struct wh_chunk {
 	uint32_t frames;        /* frames in it */
 	uint16_t source;        /* which capture thread, from 0 over the whole engine */
 	uint16_t interface;     /* pcapng interface id in the chain's files */
-	uint64_t first_ns;      /* time of its first and last frame, ns since 1970 */
+	uint64_t first_ns;      /* earliest and latest time of a frame in it, ns since 1970 */
 	uint64_t last_ns;
 	uint64_t frame_bytes;   /* captured bytes of the frames, no overhead */
 	uint64_t copied_bytes;  /* of those, moved or copied in user space so far */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "writer/closer.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A closed file that may have to be deleted one day. */
@@ -155,6 +157,24 @@ void wh_closer_file_begun(struct wh_closer *closer)
 	pthread_mutex_unlock(&closer->lock);
 }
 
+/*
+ * Frees what PATH takes at once. Removing its name alone may free it much later: xfs does it in the background, and a
+ * reader that has it open holds it as long as it likes. A file that has another name somewhere is somebody's copy.
+ */
+static void contents_free(const char *path)
+{
+	struct stat found;
+	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1) {
+		/* A failure leaves the rest to unlink(). */
+		int ignored = ftruncate(fd, 0);
+		(void)ignored;
+	}
+	close(fd);
+}
+
 uint64_t wh_closer_delete_oldest(struct wh_closer *closer)
 {
 	pthread_mutex_lock(&closer->lock);
@@ -164,7 +184,9 @@ uint64_t wh_closer_delete_oldest(struct wh_closer *closer)
 	pthread_mutex_unlock(&closer->lock);
 	if (kept == NULL)
 		return 0;
-	uint64_t bytes = unlink(kept->path) == 0 && kept->bytes > 0 ? kept->bytes : 1;
+	uint64_t bytes = kept->bytes > 0 ? kept->bytes : 1;
+	contents_free(kept->path);
+	unlink(kept->path);
 	free(kept);
 	return bytes;
 }

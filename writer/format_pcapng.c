@@ -143,12 +143,14 @@ static inline uint8_t *record_close(const struct record *record, uint8_t *end, b
 	return spare_at;
 }
 
-/* Counts the frame of SLOT, number INDEX of its block, into CHUNK. */
-static inline void tally(struct wh_chunk *chunk, const struct wh_slot *slot, uint32_t index)
+/* Counts the frame of SLOT into CHUNK. */
+static inline void tally(struct wh_chunk *chunk, const struct wh_slot *slot)
 {
-	if (index == 0)
+	/* Frames of several CPUs may be a little out of order; a chunk tells its true bounds. */
+	if (slot->ns < chunk->first_ns)
 		chunk->first_ns = slot->ns;
-	chunk->last_ns = slot->ns;
+	if (slot->ns > chunk->last_ns)
+		chunk->last_ns = slot->ns;
 	chunk->frame_bytes += slot->captured;
 	chunk->truncated += slot->captured < slot->original;
 }
@@ -156,6 +158,8 @@ static inline void tally(struct wh_chunk *chunk, const struct wh_slot *slot, uin
 static void tally_begin(struct wh_chunk *chunk, uint32_t frames)
 {
 	chunk->frames = frames;
+	chunk->first_ns = UINT64_MAX;
+	chunk->last_ns = 0;
 	chunk->frame_bytes = 0;
 	chunk->copied_bytes = 0;
 	chunk->truncated = 0;
@@ -237,7 +241,7 @@ static void encode_in_place(const struct wh_encoding *encoding, uint8_t *block, 
 	struct record record = { 0 };
 	for (uint32_t i = 0;; i++) {
 		struct wh_slot slot = wh_slot_read(at, &encoding->rules);
-		tally(chunk, &slot, i);
+		tally(chunk, &slot);
 		uint64_t lost = i == 0 ? chunk->lost : 0;
 		/* Blocks of pcapng are 4-aligned. With Ethernet the ring's PACKET_RESERVE sees to it. */
 		size_t misaligned = (size_t)(slot.data - block) & 3;
@@ -278,7 +282,7 @@ static void encode_compact(const struct wh_encoding *encoding, bool sealed, uint
 	struct record record = { 0 };
 	for (uint32_t i = 0;; i++) {
 		struct wh_slot slot = wh_slot_read(at, &encoding->rules);
-		tally(chunk, &slot, i);
+		tally(chunk, &slot);
 		memmove(to + WH_EPB_HEADER, slot.data, slot.captured);
 		record = record_open(to + WH_EPB_HEADER, &slot, encoding->interface, i == 0 ? chunk->lost : 0);
 		if (i + 1 == frames)
@@ -316,13 +320,17 @@ void wh_pcapng_cut(struct wh_chunk *chunk, uint32_t frames)
 {
 	uint8_t *at = chunk->base;
 	uint32_t seen = 0;
+	chunk->first_ns = UINT64_MAX;
+	chunk->last_ns = 0;
 	chunk->frame_bytes = 0;
 	chunk->truncated = 0;
 	while (seen < frames) {
 		if (get32(at) == WH_PCAPNG_EPB) {
 			uint32_t captured = get32(at + 20);
 			chunk->last_record = (uint32_t)(at - chunk->base);
-			chunk->last_ns = (uint64_t)get32(at + 12) << 32 | get32(at + 16);
+			uint64_t ns = (uint64_t)get32(at + 12) << 32 | get32(at + 16);
+			chunk->first_ns = ns < chunk->first_ns ? ns : chunk->first_ns;
+			chunk->last_ns = ns > chunk->last_ns ? ns : chunk->last_ns;
 			chunk->frame_bytes += captured;
 			chunk->truncated += captured < get32(at + 24);
 			seen++;
@@ -344,6 +352,7 @@ void wh_pcapng_cut(struct wh_chunk *chunk, uint32_t frames)
 	struct wh_chunk_head head;
 	memcpy(&head, chunk->base, sizeof(head));
 	head.frames = frames;
+	head.first_ns = chunk->first_ns;
 	head.last_ns = chunk->last_ns;
 	head.chunk_length = chunk->length;
 	memcpy(chunk->base, &head, sizeof(head));

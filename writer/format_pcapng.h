@@ -61,7 +61,7 @@ struct wh_chunk_head {
 	uint64_t sequence;     /* counts the chunks of a chain, from 0; stamped by the writer */
 	uint32_t chunk_length; /* bytes to the end of the chunk; 0 while it may still grow */
 	uint32_t frames;
-	uint64_t first_ns;     /* 0 where there is no frame */
+	uint64_t first_ns;     /* earliest and latest time of a frame in it; 0 where there is none */
 	uint64_t last_ns;
 	uint64_t lost;         /* frames lost and not told of in an earlier chunk */
 };

@@ -20,7 +20,7 @@ uint64_t wh_space_grant(const struct wh_space *space, double percent, uint64_t w
 	uint64_t keep = wh_space_limit(space, percent) + METADATA_MARGIN;
 	if (space->available_bytes <= keep)
 		return 0;
-	uint64_t most = space->available_bytes - keep;
+	uint64_t most = (space->available_bytes - keep) / 2;
 	return (most < wanted ? most : wanted) & ~(alignment - 1);
 }
 

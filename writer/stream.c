@@ -92,10 +92,11 @@ uint64_t wh_stream_append_run(struct wh_stream *stream, const struct wh_chunk *c
 	struct wh_chunk_record *record = record_find(stream, chunk->source);
 	if (record != NULL)
 		record->frames += chunk->frames;
-	if (stream->head.frames == 0)
+	if (stream->head.frames == 0 || chunk->first_ns < stream->head.first_ns)
 		stream->head.first_ns = chunk->first_ns;
+	if (chunk->last_ns > stream->head.last_ns)
+		stream->head.last_ns = chunk->last_ns;
 	stream->head.frames += chunk->frames;
-	stream->head.last_ns = chunk->last_ns;
 	wh_stream_count(stream, chunk->source, chunk->frames);
 	return chunk->spare_option != 0 ? stream->file_offset + at + chunk->spare_option : 0;
 }

@@ -219,21 +219,10 @@ static enum wh_status space_look(struct wh_writer *writer, struct wh_space *spac
 	return WH_OK;
 }
 
-/* Deletes the oldest closed file of this chain and waits until the file system shows the room. False: there is none. */
+/* Deletes the oldest closed file of this chain. False: there is none, or it may not. */
 static bool recycle_oldest(struct wh_writer *writer)
 {
-	struct wh_space before, after;
-	if (!writer->config.recycle || wh_space_read(writer->directory_fd, &before) != WH_OK)
-		return false;
-	uint64_t bytes = wh_closer_delete_oldest(writer->closer);
-	if (bytes == 0)
-		return false;
-	/* A file system may free blocks behind the scenes; a sync brings it to an end, so that one file too many is not
-	 * deleted. */
-	if (wh_space_read(writer->directory_fd, &after) == WH_OK &&
-	    after.available_bytes < before.available_bytes + bytes / 2)
-		syncfs(writer->directory_fd);
-	return true;
+	return writer->config.recycle && wh_closer_delete_oldest(writer->closer) != 0;
 }
 
 static void stop_for_space(struct wh_writer *writer, const struct wh_space *space)
