@@ -180,8 +180,8 @@ enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t ri
 		                    BLOCKS_LEAST);
 	if (config->file_bytes != 0 && config->file_bytes < block + FILE_OVERHEAD)
 		return wh_error_set(error, WH_ERR_INPUT,
-		                    "a file size of %llu bytes is too small to hold one chunk: with this block size %llu is the least (-C, "
-		                    "--block-size)",
+		                    "a file size of %llu bytes is too small to hold one chunk: with this block size it must be at "
+		                    "least %llu (-C, --block-size)",
 		                    (unsigned long long)config->file_bytes, (unsigned long long)(block + FILE_OVERHEAD));
 	if (config->stop_after_bytes != 0 && config->stop_after_bytes < block + FILE_OVERHEAD)
 		return wh_error_set(error, WH_ERR_INPUT,

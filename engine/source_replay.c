@@ -227,7 +227,7 @@ static enum wh_status file_open(struct replay *replay, const struct wh_replay_co
 	char words[PCAP_ERRBUF_SIZE] = "";
 	replay->file = pcap_open_offline_with_tstamp_precision(config->path, PCAP_TSTAMP_PRECISION_NANO, words);
 	if (replay->file == NULL)
-		return wh_error_set(error, WH_ERR_INPUT, "cannot read the capture file: %.200s", words);
+		return wh_error_set(error, WH_ERR_INPUT, "cannot read %.200s as a capture file: %.200s", config->path, words);
 	replay->source.link_type = pcap_datalink(replay->file);
 	if (config->filter == NULL || config->filter[strspn(config->filter, " ")] == '\0')
 		return WH_OK;

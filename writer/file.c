@@ -5,48 +5,104 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-/* A second descriptor of the same file with O_DIRECT, or -1. The file is compared, in case the name has been given to
- * something else in between. */
-static int direct_descriptor(const struct wh_file *file)
-{
-	struct stat first, second;
-	int fd = open(file->path, O_WRONLY | O_DIRECT | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	if (fstat(file->buffered_fd, &first) == 0 && fstat(fd, &second) == 0 && first.st_ino == second.st_ino &&
-	    first.st_dev == second.st_dev)
-		return fd;
-	close(fd);
-	errno = ESTALE;
-	return -1;
-}
-
-enum wh_status wh_file_open(struct wh_file *file, const char *path, enum wh_file_direct direct, struct wh_error *error)
-{
-	*file = (struct wh_file){ .allocates = true };
-	snprintf(file->path, sizeof(file->path), "%s", path);
-	file->buffered_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (file->buffered_fd < 0)
-		return wh_error_system(error, errno, "cannot create %s", path);
-	file->direct_fd = direct == WH_FILE_DIRECT_OFF ? -1 : direct_descriptor(file);
-	file->direct = file->direct_fd >= 0;
-	if (!file->direct && direct == WH_FILE_DIRECT_ON) {
-		int reason = errno;
-		wh_file_abandon(file);
-		return wh_error_system(error, reason,
-		                       "%s: the file system takes no direct writes (use --direct-io auto or off)", path);
-	}
-	return WH_OK;
-}
+#include "writer/format_pcapng.h"
 
 static void descriptors_close(struct wh_file *file)
 {
 	if (file->direct_fd >= 0)
 		close(file->direct_fd);
 	close(file->buffered_fd);
+}
+
+/* A second descriptor of the file that FD is, with O_DIRECT, or -1. */
+static int direct_descriptor(int fd)
+{
+	char self[64];
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	return open(self, O_WRONLY | O_DIRECT | O_CLOEXEC);
+}
+
+/* A file without a name in the directory of PATH; -1 where the file system cannot, or without /proc, by which alone it
+ * can be named later. */
+static int nameless_open(const char *path)
+{
+	char directory[WH_PATH_BYTES];
+	snprintf(directory, sizeof(directory), "%s", path);
+	char *slash = strrchr(directory, '/');
+	if (slash == NULL)
+		snprintf(directory, sizeof(directory), ".");
+	else
+		slash[slash == directory ? 1 : 0] = '\0';
+	if (access("/proc/self/fd", X_OK) != 0)
+		return -1;
+	return open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+}
+
+static int name_give(int fd, const char *path)
+{
+	char self[64];
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+}
+
+static int write_whole(int fd, const uint8_t *bytes, uint32_t length)
+{
+	for (uint32_t done = 0; done < length;) {
+		ssize_t count = pwrite(fd, bytes + done, length - done, done);
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count <= 0)
+			return -1;
+		done += (uint32_t)count;
+	}
+	return 0;
+}
+
+/* The header goes the way that the chunks will go; if that way turns out to be closed, through the page cache. */
+static int header_write(struct wh_file *file, enum wh_file_direct direct, const uint8_t *header, uint32_t length)
+{
+	file->direct_fd = direct == WH_FILE_DIRECT_OFF ? -1 : direct_descriptor(file->buffered_fd);
+	file->direct = file->direct_fd >= 0;
+	bool aligned = length % WH_FILE_ALIGNMENT == 0;
+	if (file->direct && aligned && write_whole(file->direct_fd, header, length) != 0) {
+		if (errno != EINVAL && errno != EOPNOTSUPP)
+			return -1;
+		file->direct = false;
+	}
+	if (!file->direct && direct == WH_FILE_DIRECT_ON) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (file->direct && aligned)
+		return 0;
+	return write_whole(file->buffered_fd, header, length);
+}
+
+enum wh_status wh_file_open(struct wh_file *file, const char *path, enum wh_file_direct direct, const uint8_t *header,
+                            uint32_t length, struct wh_error *error)
+{
+	*file = (struct wh_file){ .allocates = true, .direct_fd = -1 };
+	snprintf(file->path, sizeof(file->path), "%s", path);
+	file->buffered_fd = nameless_open(path);
+	bool nameless = file->buffered_fd >= 0;
+	if (!nameless)
+		file->buffered_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (file->buffered_fd < 0)
+		return wh_error_system(error, errno, "cannot create %s", path);
+	if (header_write(file, direct, header, length) == 0 && (!nameless || name_give(file->buffered_fd, path) == 0)) {
+		file->length = file->valid = length;
+		return WH_OK;
+	}
+	int reason = errno;
+	descriptors_close(file);
+	if (!nameless)
+		unlink(path);
+	if (direct == WH_FILE_DIRECT_ON && reason == EINVAL)
+		return wh_error_set(error, WH_ERR_SYSTEM,
+		                    "%s: the file system takes no direct writes (use --direct-io auto or off)", path);
+	return wh_error_system(error, reason, "cannot create %s", path);
 }
 
 enum wh_status wh_file_allocate(struct wh_file *file, uint64_t end, struct wh_error *error)

@@ -28,12 +28,15 @@ struct wh_file {
 };
 
 /*
- * Creates PATH (0600 less the umask, O_EXCL, O_NOFOLLOW) and a second, direct descriptor. *FILE is zeroed and filled;
- * it owns its descriptors until wh_file_finish() or wh_file_abandon(). With WH_FILE_DIRECT_ON a refusal of O_DIRECT is
- * an error; error->os_error is EEXIST where the name is taken.
+ * Creates PATH (0600 less the umask; it replaces nothing and follows no link) with LENGTH bytes of HEADER in it, and a
+ * second, direct descriptor. Where the file system can (O_TMPFILE), the file gets its name only once the header is
+ * there: whoever looks, and whenever the process is killed, there is no file without one. *FILE is zeroed and filled; it
+ * owns its descriptors until wh_file_finish() or wh_file_abandon(). HEADER must be aligned to 4 KiB; if LENGTH is a
+ * multiple of that too, it goes to the disk directly. With WH_FILE_DIRECT_ON a refusal of O_DIRECT is an error;
+ * error->os_error is EEXIST where the name is taken. Blocks for one small write.
  */
 WH_MUST_CHECK enum wh_status wh_file_open(struct wh_file *file, const char *path, enum wh_file_direct direct,
-                                          struct wh_error *error);
+                                          const uint8_t *header, uint32_t length, struct wh_error *error);
 
 /* Allocates up to END bytes without making the file longer (fallocate(2), FALLOC_FL_KEEP_SIZE), so that a process that
  * dies leaves no tail of zeros. Where the file system cannot, only counts. WH_ERR_NO_SPACE: it is full. */

@@ -38,9 +38,10 @@ void wh_pcap_encode(const struct wh_encoding *encoding, uint8_t *block, uint32_t
 			encoding->nanoseconds ? fraction : fraction / 1000, slot.captured, slot.original };
 		memmove(to + WH_PCAP_RECORD_HEADER, slot.data, slot.captured);
 		memcpy(to, header, sizeof(header));
-		if (i == 0)
+		if (i == 0 || slot.ns < chunk->first_ns)
 			chunk->first_ns = slot.ns;
-		chunk->last_ns = slot.ns;
+		if (i == 0 || slot.ns > chunk->last_ns)
+			chunk->last_ns = slot.ns;
 		chunk->frame_bytes += slot.captured;
 		chunk->truncated += slot.captured < slot.original;
 		chunk->last_record = (uint32_t)(to - chunk->base);
@@ -64,6 +65,7 @@ void wh_pcap_cut(struct wh_chunk *chunk, uint32_t frames)
 		chunk->last_record = (uint32_t)(at - chunk->base);
 		at += WH_PCAP_RECORD_HEADER + lengths[0];
 	}
+	chunk->received_total -= chunk->frames - frames;
 	chunk->frames = frames;
 	chunk->copied_bytes = chunk->frame_bytes;
 	chunk->length = (uint32_t)(at - chunk->base);

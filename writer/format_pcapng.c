@@ -337,6 +337,7 @@ void wh_pcapng_cut(struct wh_chunk *chunk, uint32_t frames)
 		}
 		at += get32(at + 4);
 	}
+	chunk->received_total -= chunk->frames - frames;
 	chunk->frames = frames;
 	chunk->spare_option = 0;
 	chunk->length = (uint32_t)(at - chunk->base);
@@ -355,8 +356,12 @@ void wh_pcapng_cut(struct wh_chunk *chunk, uint32_t frames)
 	head.first_ns = chunk->first_ns;
 	head.last_ns = chunk->last_ns;
 	head.chunk_length = chunk->length;
+	struct wh_chunk_record record;
+	memcpy(&record, chunk->base + sizeof(head), sizeof(record));
+	record.frames = frames;
+	record.received = chunk->received_total;
 	memcpy(chunk->base, &head, sizeof(head));
-	memcpy(chunk->base + sizeof(head) + offsetof(struct wh_chunk_record, frames), &frames, sizeof(frames));
+	memcpy(chunk->base + sizeof(head), &record, sizeof(record));
 }
 
 void wh_pcapng_dropcount_put(uint8_t option[WH_SPARE_OPTION_BYTES], uint64_t lost)

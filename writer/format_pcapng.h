@@ -165,7 +165,7 @@ uint32_t wh_pcapng_interface_put(uint8_t *at, size_t room, const struct wh_inter
 uint32_t wh_pcapng_statistics_put(uint8_t *at, size_t room, const struct wh_interface_totals *totals);
 
 /* Bytes that a wh_pcapng_statistics_put() takes. */
-enum { WH_PCAPNG_STATISTICS_BYTES = 24 + 6 * 12 + 4 };
+enum { WH_PCAPNG_STATISTICS_BYTES = 20 + 7 * 12 + 8 };
 
 /* Writes the 24-byte header of a classic pcap file. */
 enum { WH_PCAP_FILE_HEADER = 24, WH_PCAP_RECORD_HEADER = 16 };

@@ -296,6 +296,20 @@ static enum wh_status room_ensure(struct wh_writer *writer, struct wh_file *file
 	return WH_OK;
 }
 
+/* Whether a new file of so many BYTES would find room, after recycling where that is allowed. */
+static enum wh_status room_find(struct wh_writer *writer, uint64_t bytes, struct wh_space *space,
+                                struct wh_error *error)
+{
+	double percent = writer->config.min_free_percent;
+	uint64_t need = aligned_up(bytes + trailer_bytes(writer));
+	while (space_look(writer, space) == WH_OK && wh_space_grant(space, percent, need, WH_FILE_ALIGNMENT) < need)
+		if (!recycle_oldest(writer))
+			return wh_error_set(error, WH_ERR_NO_SPACE, "%s has %.1f %% free and must keep %g %% (--min-free): make room "
+			                    "there, or choose another directory or limit", writer->name.directory,
+			                    wh_space_percent(space), percent);
+	return WH_OK;
+}
+
 /* The same for the present file, and the chain is stopped where there is no room. */
 static bool room_or_stop(struct wh_writer *writer, uint64_t end)
 {
@@ -503,53 +517,37 @@ void wh_output_interfaces(struct wh_writer *writer)
 
 /* ---- files ---- */
 
-/* The first bytes of a file: section and interfaces, or the pcap header. Goes out as it is. */
-static void header_write(struct wh_writer *writer)
+/* Composes the first bytes of a file at AT: section and interfaces, or the pcap header. Returns their length. */
+static uint32_t header_compose(struct wh_writer *writer, uint8_t *at)
 {
 	if (!writer->pcapng) {
-		stream_begin(writer);
-		uint8_t header[WH_PCAP_FILE_HEADER];
-		wh_pcap_file_header_put(header, writer->config.format == WH_WRITE_PCAP_NS, writer->config.snapshot_length,
-		                        writer->interface_count > 0 ? writer->interfaces[0].link_type : 1);
-		wh_stream_append_bytes(&writer->stream, header, sizeof(header));
+		wh_pcap_file_header_put(at, writer->config.format == WH_WRITE_PCAP_NS, writer->config.snapshot_length,
+		                        writer->interfaces_seen > 0 ? writer->interfaces[0].link_type : 1);
 		writer->interfaces_told = writer->interfaces_seen;
-		stream_touched(writer);
-		return;
+		return WH_PCAP_FILE_HEADER;
 	}
-	struct wh_job *job = job_acquire(writer);
-	while ((job->buffer = wh_pool_acquire(&writer->pool)) == NULL)
-		wh_output_reap(writer, WH_NS_PER_SECOND);
 	uint32_t room = writer->buffer_bytes - 2 * WH_FILE_ALIGNMENT;
-	uint32_t used = wh_pcapng_section_put(job->buffer, room, writer->config.application,
-	                                      writer->config.operating_system);
+	uint32_t used = wh_pcapng_section_put(at, room, writer->config.application, writer->config.operating_system);
 	for (writer->interfaces_told = 0; writer->interfaces_told < writer->interfaces_seen; writer->interfaces_told++) {
-		uint32_t length = interface_put(writer, writer->interfaces_told, job->buffer + used, room - used);
+		uint32_t length = interface_put(writer, writer->interfaces_told, at + used, room - used);
 		if (length == 0)
-			break;
+			break; /* the others follow in a chunk */
 		used += length;
 	}
 	uint32_t filler = wh_pcapng_filler_bytes(used);
 	if (filler != 0)
-		wh_pcapng_filler_put(job->buffer + used, filler);
-	const struct wh_stream_piece piece = { .base = job->buffer, .length = used + filler, .aligned = true };
-	bytes_given_out(writer, piece.length);
-	job_queue(writer, job, &piece);
-	wh_output_interfaces(writer);
+		wh_pcapng_filler_put(at + used, filler);
+	return used + filler;
 }
 
-/* Creates the file under the next name that is free. */
-static enum wh_status file_create(struct wh_writer *writer, struct wh_file *file, struct wh_error *error)
+/* Creates the file, with its header, under the next name that is free. */
+static enum wh_status file_create(struct wh_writer *writer, struct wh_file *file, const uint8_t *header,
+                                  uint32_t length, struct wh_error *error)
 {
-	if (writer->to_stream) {
-		*file = (struct wh_file){ .buffered_fd = STDOUT_FILENO, .direct_fd = -1 };
-		file->number = ++writer->file_number;
-		snprintf(file->path, sizeof(file->path), "-");
-		return WH_OK;
-	}
 	for (int tries = 0;; tries++) {
 		char path[WH_PATH_BYTES];
 		wh_chain_path(&writer->name, ++writer->file_number, wh_ns_wall(), path);
-		enum wh_status status = wh_file_open(file, path, writer->config.direct, error);
+		enum wh_status status = wh_file_open(file, path, writer->config.direct, header, length, error);
 		if (status == WH_OK)
 			file->number = writer->file_number;
 		if (status == WH_OK || error->os_error != EEXIST || tries == NAME_TRIES)
@@ -557,25 +555,73 @@ static enum wh_status file_create(struct wh_writer *writer, struct wh_file *file
 	}
 }
 
+/* Standard output in the place of a file. */
+static enum wh_status stream_create(struct wh_writer *writer, struct wh_file *file)
+{
+	*file = (struct wh_file){ .buffered_fd = STDOUT_FILENO, .direct_fd = -1, .number = ++writer->file_number };
+	snprintf(file->path, sizeof(file->path), "-");
+	return WH_OK;
+}
+
+/* The file has its header, a pipe gets it now. Classic pcap has no boundaries, so there the header is the beginning of
+ * the stream's first buffer too, and is written again with it. HEADER goes back to the pool. */
+static void header_settle(struct wh_writer *writer, uint8_t *header)
+{
+	struct wh_file *file = writer->file;
+	uint32_t length = (uint32_t)file->length;
+	if (writer->to_stream) {
+		struct wh_job *job = job_acquire(writer);
+		job->buffer = header;
+		const struct wh_stream_piece piece = { .base = header, .length = length };
+		job_queue(writer, job, &piece);
+		atomic_fetch_add_explicit(&writer->bytes_on_disk, length, memory_order_relaxed);
+		return;
+	}
+	if (writer->pcapng) {
+		atomic_fetch_add_explicit(&writer->bytes_on_disk, length, memory_order_relaxed);
+	} else {
+		file->length = 0;
+		stream_begin(writer);
+		wh_stream_append_bytes(&writer->stream, header, length);
+	}
+	wh_pool_release(&writer->pool, header);
+}
+
+/* A file whose header is composed in HEADER (of the pool), with room for a first chunk. */
+static enum wh_status file_open(struct wh_writer *writer, struct wh_file *file, uint8_t *header, struct wh_error *error)
+{
+	uint32_t length = header_compose(writer, header);
+	if (writer->to_stream) {
+		enum wh_status status = stream_create(writer, file);
+		file->length = length;
+		return status;
+	}
+	/* The limit is looked at before anything is created. */
+	struct wh_space space = { 0 };
+	enum wh_status status = room_find(writer, length + (uint64_t)writer->config.block_bytes, &space, error);
+	if (status != WH_OK)
+		return status;
+	status = file_create(writer, file, header, length, error);
+	if (status != WH_OK)
+		return status;
+	status = room_ensure(writer, file, length + (uint64_t)writer->config.block_bytes, &space, error);
+	if (status != WH_OK)
+		wh_file_abandon(file);
+	return status;
+}
+
 enum wh_status wh_output_file_begin(struct wh_writer *writer, struct wh_error *error)
 {
 	struct wh_file *file = calloc(1, sizeof(*file));
 	if (file == NULL)
 		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
-	enum wh_status status = file_create(writer, file, error);
+	uint8_t *header;
+	while ((header = wh_pool_acquire(&writer->pool)) == NULL)
+		wh_output_reap(writer, WH_NS_PER_SECOND);
+	enum wh_status status = file_open(writer, file, header, error);
 	if (status != WH_OK) {
+		wh_pool_release(&writer->pool, header);
 		free(file);
-		return status;
-	}
-	struct wh_space space = { 0 };
-	status = room_ensure(writer, file, writer->config.block_bytes + 2 * WH_FILE_ALIGNMENT, &space, error);
-	if (status != WH_OK) {
-		wh_file_abandon(file);
-		free(file);
-		if (status == WH_ERR_NO_SPACE && error->os_error == 0)
-			return wh_error_set(error, status, "%s has %.1f %% free and must keep %g %% (--min-free): make room there, "
-			                    "or choose another directory or limit", writer->name.directory,
-			                    wh_space_percent(&space), writer->config.min_free_percent);
 		return status;
 	}
 	writer->file = file;
@@ -586,7 +632,8 @@ enum wh_status wh_output_file_begin(struct wh_writer *writer, struct wh_error *e
 	wh_chain_file_begun(&writer->config.limits, &writer->chain, wh_ns_monotonic());
 	if (!writer->to_stream)
 		wh_closer_file_begun(writer->closer);
-	header_write(writer);
+	header_settle(writer, header);
+	wh_output_interfaces(writer);
 	return WH_OK;
 }
 
