@@ -260,8 +260,7 @@ void wh_port_close(struct wh_capture *capture, struct wh_port *port)
 	port->state = WH_PORT_ABSENT;
 	pthread_mutex_unlock(&capture->lock);
 	for (uint32_t i = 0; i < count; i++) {
-		if (members[i]->source->problem[0] != '\0')
-			wh_capture_report(capture, 2, "%s: %s", port->name, members[i]->source->problem);
+		memcpy(port->problem, members[i]->source->problem, sizeof(port->problem));
 		if (members[i]->cpu >= 0)
 			wh_topology_return_cpu(capture->topology, members[i]->cpu);
 		capture->source_port[members[i]->encoding.source] = NULL;

@@ -50,7 +50,7 @@ static bool frame_fetch(struct replay *replay)
 		const u_char *bytes;
 		int result = pcap_next_ex(replay->file, &header, &bytes);
 		if (result == PCAP_ERROR)
-			snprintf(replay->source.problem, sizeof(replay->source.problem), "the capture file is damaged: %.120s",
+			snprintf(replay->source.problem, sizeof(replay->source.problem), "the file to replay is damaged: %.110s",
 			         pcap_geterr(replay->file));
 		if (result != 1)
 			return false;

@@ -178,7 +178,8 @@ static void source_ended(struct supervisor *supervisor, uint64_t number)
 	if (port == NULL || supervisor->stopping)
 		return;
 	if (capture->settings.config.replay_file != NULL) {
-		stop_begin(supervisor, WH_STOP_END_OF_INPUT, NULL);
+		bool whole = port->problem[0] == '\0';
+		stop_begin(supervisor, whole ? WH_STOP_END_OF_INPUT : WH_STOP_ERROR, port->problem);
 	} else if (port->come_back) {
 		port->come_back = false;
 		port_join(capture, port);

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sourced by ../run and ../test: what the project needs on a fresh Debian 12, and how it is built.
+
+# To build and run the command.
+build_packages="build-essential cmake ninja-build pkg-config libpcap-dev liburing-dev libhwloc-dev libmnl-dev
+	libcap-ng-dev libjansson-dev"
+# To run every test: the unit tests' library, the independent readers, the makers of networks and disks.
+test_packages="libcmocka-dev python3 iproute2 tcpdump tshark wireshark-common e2fsprogs xfsprogs util-linux
+	ethtool mandoc binutils procps clang clang-tidy clang-format libclang-rt-14-dev man-db"
+
+# Installs those of the packages of KIND (build or test) that dpkg does not know as installed.
+install_missing() {
+	packages=$build_packages
+	[ "$1" = test ] && packages="$build_packages $test_packages"
+	missing=
+	for package in $packages; do
+		status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) || status=
+		[ "$status" = "install ok installed" ] || missing="$missing $package"
+	done
+	[ -z "$missing" ] && return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "these packages are missing:$missing; run this with sudo, or install them first" >&2
+		exit 2
+	fi
+	echo "installing:$missing" >&2
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -q update >&2
+	# shellcheck disable=SC2086 # a list of words
+	apt-get -q -y install --no-install-recommends $missing >&2
+}
+
+# Configures and builds PRESET; says little when there is nothing to do.
+build_preset() {
+	(cd "$here" && cmake --preset "$1" --log-level=WARNING && cmake --build --preset "$1")
+}
