@@ -76,6 +76,8 @@ static const char *advice(const struct wh_statistics *statistics)
 {
 	if (statistics->stop_reason == WH_STOP_ERROR)
 		return "the error that ended the capture may have cost some of them";
+	if (statistics->stop_reason == WH_STOP_LOW_SPACE)
+		return "some of them came in while the capture was being stopped at its free-space limit";
 	if (statistics->frames_dropped == 0)
 		return "the adapter had no room for them: give it more with ethtool -G NAME rx N";
 	if (statistics->write_latency_max_us >= SLOW_WRITE_US)

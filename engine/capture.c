@@ -71,7 +71,8 @@ static void block_push(struct wh_capture_thread *capture, const struct wh_block 
 	uint32_t capacity = capture->source->block_bytes;
 	if (capture->format == WH_WRITE_PCAPNG) {
 		enum wh_transcription how = wh_transcription_choose(block->frames, block->used, capacity);
-		wh_pcapng_encode(&capture->encoding, how, block->base, capacity, block->first_slot, block->frames, chunk);
+		wh_pcapng_encode(&capture->encoding, how, block->base, capacity, block->first_slot, block->frames,
+				 chunk);
 	} else {
 		wh_pcap_encode(&capture->encoding, block->base, block->first_slot, block->frames, chunk);
 	}
@@ -154,7 +155,7 @@ static void *capture_main(void *argument)
 }
 
 enum wh_status wh_capture_thread_open(struct wh_source *source, struct wh_capture_thread **opened,
-                                      struct wh_error *error)
+				      struct wh_error *error)
 {
 	size_t bytes = (sizeof(struct wh_capture_thread) + WH_CACHE_LINE - 1) & ~(size_t)(WH_CACHE_LINE - 1);
 	struct wh_capture_thread *capture = aligned_alloc(WH_CACHE_LINE, bytes);

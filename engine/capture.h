@@ -24,7 +24,7 @@ struct wh_capture_counters {
 
 struct wh_capture_thread {
 	struct wh_capture_counters counters;
-	struct wh_writer_counters written;  /* the writer's side of the account */
+	struct wh_writer_counters written;                /* the writer's side of the account */
 	alignas(WH_CACHE_LINE) _Atomic uint32_t released; /* chunks ever given back; writer's thread */
 
 	alignas(WH_CACHE_LINE) struct wh_source *source;
@@ -32,18 +32,18 @@ struct wh_capture_thread {
 	enum wh_writer_format format;
 	struct wh_encoding encoding;
 	struct wh_spsc ring;
-	struct wh_chunk *chunks;            /* one for each block */
-	struct wh_chunk end;                /* the last one pushed */
+	struct wh_chunk *chunks; /* one for each block */
+	struct wh_chunk end;     /* the last one pushed */
 	int buffer;
-	uint32_t pushed;                    /* chunks ever pushed */
-	uint64_t frames_seen;               /* in blocks */
-	uint64_t received, dropped;         /* as the source told */
-	uint64_t pending_lost;              /* dropped, and not told in a chunk yet */
+	uint32_t pushed;            /* chunks ever pushed */
+	uint64_t frames_seen;       /* in blocks */
+	uint64_t received, dropped; /* as the source told */
+	uint64_t pending_lost;      /* dropped, and not told in a chunk yet */
 	uint64_t block_timeout_ns;
-	_Atomic bool stopping;              /* set by wh_capture_thread_stop() */
+	_Atomic bool stopping; /* set by wh_capture_thread_stop() */
 
 	const struct wh_topology *topology;
-	int cpu;                            /* to be pinned to, -1: none */
+	int cpu; /* to be pinned to, -1: none */
 	char name[16];
 	pthread_t thread;
 	bool started;
@@ -52,7 +52,7 @@ struct wh_capture_thread {
 /* Makes *CAPTURE for SOURCE, which it owns from now on (also when this fails). Fields that the caller has yet to set:
  * writer, format, encoding, buffer, block_timeout_ns, topology, cpu, name. */
 WH_MUST_CHECK enum wh_status wh_capture_thread_open(struct wh_source *source, struct wh_capture_thread **capture,
-                                                    struct wh_error *error);
+						    struct wh_error *error);
 
 /* Starts the thread. The source must have been attached to the writer. */
 WH_MUST_CHECK enum wh_status wh_capture_thread_start(struct wh_capture_thread *capture, struct wh_error *error);

@@ -3,15 +3,16 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "writer/format_pcapng.h"
 
 enum {
 	KIB = 1024,
 	MIB = 1024 * 1024,
-	SNAPSHOT_MOST = 262144,         /* libpcap's MAXIMUM_SNAPLEN; readers refuse more */
+	SNAPSHOT_MOST = 262144, /* libpcap's MAXIMUM_SNAPLEN; readers refuse more */
 	BLOCK_MOST = MIB,
-	BLOCK_USUAL_LEAST = 128 * KIB,  /* takes a 64 KiB frame of segmentation offload with room to spare */
+	BLOCK_USUAL_LEAST = 128 * KIB, /* takes a 64 KiB frame of segmentation offload with room to spare */
 	BLOCK_LEAST = 16 * KIB,
 	BLOCKS_LEAST = 4,
 	RING_LEAST = 64 * KIB,
@@ -42,14 +43,17 @@ static enum wh_status input_check(const struct wh_config *config, struct wh_erro
 	if (config->replay_file != NULL && config->interface_count != 0)
 		return wh_error_set(error, WH_ERR_INPUT, "a replay (-r) and adapters (-i) do not go together");
 	if (!(config->min_free_percent >= 0 && config->min_free_percent < 100))
-		return wh_error_set(error, WH_ERR_INPUT, "the free-space limit must be from 0 to below 100 percent (--min-free)");
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "the free-space limit must be from 0 to below 100 percent (--min-free)");
 	if (config->snapshot_length == 0 || config->snapshot_length > SNAPSHOT_MOST)
-		return wh_error_set(error, WH_ERR_INPUT, "the snapshot length must be from 1 to %d bytes (-s)", SNAPSHOT_MOST);
+		return wh_error_set(error, WH_ERR_INPUT, "the snapshot length must be from 1 to %d bytes (-s)",
+				    SNAPSHOT_MOST);
 	if (config->fanout == 0 || config->fanout > FANOUT_MOST)
-		return wh_error_set(error, WH_ERR_INPUT, "the number of capture threads must be from 1 to %d (--fanout)",
-		                    FANOUT_MOST);
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "the number of capture threads must be from 1 to %d (--fanout)", FANOUT_MOST);
 	if (config->block_timeout_ms == 0 || config->block_timeout_ms > 60000)
-		return wh_error_set(error, WH_ERR_INPUT, "the block timeout must be from 1 to 60000 ms (--block-timeout)");
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "the block timeout must be from 1 to 60000 ms (--block-timeout)");
 	if (config->cpus == WH_CPUS_LIST && config->cpu_list == NULL)
 		return wh_error_set(error, WH_ERR_INPUT, "no CPUs: give a list such as 0,2-3 (--cpus)");
 	return WH_OK;
@@ -59,9 +63,11 @@ static enum wh_status stream_check(const struct wh_config *config, struct wh_err
 {
 	if (strcmp(config->output, "-") != 0)
 		return WH_OK;
-	if (config->file_seconds != 0 || config->keep_files != 0 || config->per_interface || config->hook_command != NULL ||
-	    config->stop_after_files != 0 || config->on_low_space == WH_LOW_SPACE_RECYCLE)
-		return wh_error_set(error, WH_ERR_INPUT, "standard output is one stream: options about files do not go with it");
+	if (config->file_seconds != 0 || config->keep_files != 0 || config->per_interface ||
+	    config->hook_command != NULL || config->stop_after_files != 0 ||
+	    config->on_low_space == WH_LOW_SPACE_RECYCLE)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "standard output is one stream: options about files do not go with it");
 	return WH_OK;
 }
 
@@ -79,7 +85,7 @@ static enum wh_writer_format format_choose(const struct wh_config *config)
 	if (config->format == WH_FORMAT_PCAP_NS)
 		return WH_WRITE_PCAP_NS;
 	size_t length = strlen(config->output);
-	if (config->format == WH_FORMAT_AUTO && length >= 5 && strcmp(config->output + length - 5, ".pcap") == 0)
+	if (config->format == WH_FORMAT_AUTO && length >= 5 && strcasecmp(config->output + length - 5, ".pcap") == 0)
 		return WH_WRITE_PCAP;
 	return WH_WRITE_PCAPNG;
 }
@@ -157,40 +163,49 @@ static uint64_t block_choose(uint64_t ring_bytes, uint64_t file_bytes)
 	return most(block, BLOCK_LEAST);
 }
 
-enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t rings, uint64_t memory_bytes,
-                                       struct wh_error *error)
+enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t adapters, uint64_t memory_bytes,
+				       struct wh_error *error)
 {
 	const struct wh_config *config = &settings->config;
 	uint64_t ring = config->ring_bytes;
 	if (ring == 0) {
 		uint64_t together = least(RINGS_TOGETHER, memory_bytes / 16);
-		ring = most(RING_USUAL_LEAST, least(RING_USUAL, together / (rings != 0 ? rings : 1)));
+		ring = most(RING_USUAL_LEAST, least(RING_USUAL, together / (adapters != 0 ? adapters : 1)));
 	}
+	/* The members of a fan-out group share what an adapter may have. */
+	ring /= config->fanout;
 	if (ring < RING_LEAST)
-		return wh_error_set(error, WH_ERR_INPUT, "the ring is too small: %d KiB is the least (-B)", RING_LEAST / KIB);
-	uint64_t block = config->block_bytes != 0 ? config->block_bytes : block_choose(ring, config->file_bytes);
+		return wh_error_set(error, WH_ERR_INPUT, "the ring is too small: at least %llu KiB are needed (-B)",
+				    (unsigned long long)RING_LEAST / KIB * config->fanout);
+	uint64_t file = config->file_bytes;
+	if (config->stop_after_bytes != 0 && (file == 0 || config->stop_after_bytes < file))
+		file = config->stop_after_bytes;
+	uint64_t block = config->block_bytes != 0 ? config->block_bytes : block_choose(ring, file);
 	if (block < WH_FILE_ALIGNMENT || (block & (block - 1)) != 0)
-		return wh_error_set(error, WH_ERR_INPUT, "the block size must be a power of two of at least %d (--block-size)",
-		                    WH_FILE_ALIGNMENT);
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "the block size must be a power of two of at least %d (--block-size)",
+				    WH_FILE_ALIGNMENT);
 	uint64_t count = ring / block;
 	if (count < BLOCKS_LEAST || count > UINT32_MAX / 2)
-		return wh_error_set(error, WH_ERR_INPUT,
-		                    "a ring of %llu KiB cannot be made of blocks of %llu KiB: at least %d are needed (-B, "
-		                    "--block-size)", (unsigned long long)(ring / KIB), (unsigned long long)(block / KIB),
-		                    BLOCKS_LEAST);
+		return wh_error_set(
+		    error, WH_ERR_INPUT,
+		    "a ring of %llu KiB cannot be made of blocks of %llu KiB: at least %d are needed (-B, "
+		    "--block-size)",
+		    (unsigned long long)(ring / KIB), (unsigned long long)(block / KIB), BLOCKS_LEAST);
 	if (config->file_bytes != 0 && config->file_bytes < block + FILE_OVERHEAD)
-		return wh_error_set(error, WH_ERR_INPUT,
-		                    "a file size of %llu bytes is too small to hold one chunk: with this block size it must be at "
-		                    "least %llu (-C, --block-size)",
-		                    (unsigned long long)config->file_bytes, (unsigned long long)(block + FILE_OVERHEAD));
+		return wh_error_set(
+		    error, WH_ERR_INPUT,
+		    "a file size of %llu bytes is too small to hold one chunk: with this block size it must be at "
+		    "least %llu (-C, --block-size)",
+		    (unsigned long long)config->file_bytes, (unsigned long long)block + FILE_OVERHEAD);
 	if (config->stop_after_bytes != 0 && config->stop_after_bytes < block + FILE_OVERHEAD)
 		return wh_error_set(error, WH_ERR_INPUT,
-		                    "%llu bytes are too little to hold one chunk: %llu is the least here (-a filesize)",
-		                    (unsigned long long)config->stop_after_bytes,
-		                    (unsigned long long)(block + FILE_OVERHEAD));
-	settings->geometry = (struct wh_ring_geometry){
-		.block_bytes = (uint32_t)block, .block_count = (uint32_t)count, .timeout_ms = config->block_timeout_ms
-	};
+				    "%llu bytes are too little to hold one chunk: %llu is the least here (-a filesize)",
+				    (unsigned long long)config->stop_after_bytes,
+				    (unsigned long long)block + FILE_OVERHEAD);
+	settings->geometry = (struct wh_ring_geometry){ .block_bytes = (uint32_t)block,
+							.block_count = (uint32_t)count,
+							.timeout_ms = config->block_timeout_ms };
 	return WH_OK;
 }
 

@@ -10,10 +10,10 @@
 
 /* A struct wh_config whose strings are owned, with the defaults that depend on one another filled in. */
 struct wh_settings {
-	struct wh_config config;        /* its pointers point into this struct's memory */
+	struct wh_config config; /* its pointers point into this struct's memory */
 	char **interface_names;
 	char *replay_file, *output, *filter, *hook_command, *cpu_list, *user;
-	bool any;                       /* "any" or "*" was among the names */
+	bool any; /* "any" or "*" was among the names */
 	enum wh_writer_format format;
 	struct wh_ring_geometry geometry; /* of each ring; block_count 0 until wh_settings_ring_choose() */
 };
@@ -21,12 +21,12 @@ struct wh_settings {
 /* Checks CONFIG and copies it. WH_ERR_INPUT: it makes no sense, ERROR says what to change. SETTINGS is released with
  * wh_settings_free() in any case. Pure but for memory. */
 WH_MUST_CHECK enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settings *settings,
-                                              struct wh_error *error);
+					      struct wh_error *error);
 
-/* Chooses ring and block sizes for so many RINGS on a machine with MEMORY_BYTES of RAM. Pure. WH_ERR_INPUT: what was
- * asked for does not fit together. */
-WH_MUST_CHECK enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t rings,
-                                                     uint64_t memory_bytes, struct wh_error *error);
+/* Chooses ring and block sizes for so many ADAPTERS on a machine with MEMORY_BYTES of RAM; the geometry is that of one
+ * capture thread's ring. Pure. WH_ERR_INPUT: what was asked for does not fit together. */
+WH_MUST_CHECK enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t adapters,
+						     uint64_t memory_bytes, struct wh_error *error);
 
 void wh_settings_free(struct wh_settings *settings);
 

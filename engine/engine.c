@@ -64,12 +64,13 @@ static enum wh_status ports_list(struct wh_capture *capture, struct wh_error *er
 		struct wh_interface found;
 		status = wh_interface_find(name, &found, error);
 		if (status == WH_ERR_GONE)
-			return wh_error_set(error, WH_ERR_INPUT, "there is no adapter \"%s\" (\"wirehaul -D\" lists them)", name);
+			return wh_error_set(error, WH_ERR_INPUT,
+					    "there is no adapter \"%s\" (\"wirehaul -D\" lists them)", name);
 		if (status != WH_OK)
 			return status;
 		if (!found.up)
-			return wh_error_set(error, WH_ERR_INPUT, "adapter %s is down: bring it up first (ip link set %s up)", name,
-			                    name);
+			return wh_error_set(error, WH_ERR_INPUT,
+					    "adapter %s is down: bring it up first (ip link set %s up)", name, name);
 		struct wh_port *port = wh_port_for(capture, found.name);
 		if (port == NULL)
 			return wh_error_set(error, WH_ERR_MEMORY, "too many adapters for one capture");
@@ -110,17 +111,18 @@ static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *
 		return status == WH_OK ? wh_port_open_replay(capture, port, error) : status;
 	}
 	if (!wh_privileges_can_capture())
-		return wh_error_set(error, WH_ERR_PERMISSION, "no permission to capture: the capability CAP_NET_RAW is missing; "
-		                    "run as root, or give it to the program (setcap cap_net_raw+ep)");
+		return wh_error_set(error, WH_ERR_PERMISSION,
+				    "no permission to capture: the capability CAP_NET_RAW is missing; "
+				    "run as root, or give it to the program (setcap cap_net_raw+ep)");
 	/* The watch comes before the list, so that no adapter falls between the two. */
 	status = wh_interface_watch_open(&capture->watch, error);
 	if (status == WH_OK)
 		status = ports_list(capture, error);
 	if (status == WH_OK)
-		status = wh_settings_ring_choose(&capture->settings,
-		                                 atomic_load(&capture->port_count) * config->fanout, memory, error);
+		status = wh_settings_ring_choose(&capture->settings, atomic_load(&capture->port_count), memory, error);
 	if (status == WH_OK)
-		status = wh_topology_open(config->cpus == WH_CPUS_LIST ? config->cpu_list : NULL, &capture->topology, error);
+		status =
+		    wh_topology_open(config->cpus == WH_CPUS_LIST ? config->cpu_list : NULL, &capture->topology, error);
 	return status == WH_OK ? ports_open(capture, error) : status;
 }
 
@@ -137,7 +139,7 @@ static enum wh_status capture_set_up(struct wh_capture *capture, struct wh_error
 	struct utsname system;
 	if (uname(&system) == 0)
 		snprintf(capture->operating_system, sizeof(capture->operating_system), "%s %s", system.sysname,
-		         system.release);
+			 system.release);
 	enum wh_status status = sources_open(capture, error);
 	if (status == WH_OK && config->drop_to_user != NULL)
 		status = wh_privileges_drop(config->drop_to_user, error);
@@ -281,8 +283,8 @@ enum wh_result wh_capture_wait(struct wh_capture *capture, struct wh_message *me
 	enum wh_stop_reason reason = capture->stop_reason;
 	if (reason == WH_STOP_LOW_SPACE || reason == WH_STOP_ERROR) {
 		snprintf(message->text, sizeof(message->text), "%s: %s",
-		         reason == WH_STOP_ERROR ? "stopped by an error" : "stopped at the free-space limit",
-		         capture->stop_text);
+			 reason == WH_STOP_ERROR ? "stopped by an error" : "stopped at the free-space limit",
+			 capture->stop_text);
 		return reason == WH_STOP_ERROR ? WH_RESULT_ERROR : WH_RESULT_LOW_SPACE;
 	}
 	bool known = (size_t)reason < sizeof(words) / sizeof(words[0]) && words[reason] != NULL;
@@ -312,16 +314,17 @@ static void port_statistics(const struct wh_port *port, struct wh_interface_stat
 		statistics->frames_written += done;
 		statistics->frames_dropped += dropped - lost_surplus + discarded;
 		statistics->frames_received +=
-			atomic_load_explicit(&member->counters.received, memory_order_relaxed) - surplus - lost_surplus;
+		    atomic_load_explicit(&member->counters.received, memory_order_relaxed) - surplus - lost_surplus;
 		statistics->bytes_captured += atomic_load_explicit(&written->bytes_captured, memory_order_relaxed);
 		statistics->frames_truncated += atomic_load_explicit(&written->frames_truncated, memory_order_relaxed);
 		if (port->filtered_known)
-			statistics->frames_filtered = atomic_load_explicit(&member->source->filtered, memory_order_relaxed);
+			statistics->frames_filtered =
+			    atomic_load_explicit(&member->source->filtered, memory_order_relaxed);
 	}
 }
 
 bool wh_capture_interface_statistics(struct wh_capture *capture, size_t index,
-                                     struct wh_interface_statistics *statistics)
+				     struct wh_interface_statistics *statistics)
 {
 	/* Acquire: pairs with the release in wh_port_for(). */
 	if (index >= atomic_load_explicit(&capture->port_count, memory_order_acquire))
@@ -434,9 +437,15 @@ void wh_capture_close(struct wh_capture *capture)
 const char *wh_stop_reason_name(enum wh_stop_reason reason)
 {
 	static const char *const names[] = {
-		[WH_STOP_NONE] = "", [WH_STOP_SIGNAL] = "signal", [WH_STOP_DURATION] = "duration", [WH_STOP_FILES] = "files",
-		[WH_STOP_FILESIZE] = "filesize", [WH_STOP_COUNT] = "count", [WH_STOP_LOW_SPACE] = "low_space",
-		[WH_STOP_ERROR] = "error", [WH_STOP_END_OF_INPUT] = "end_of_input",
+		[WH_STOP_NONE] = "",
+		[WH_STOP_SIGNAL] = "signal",
+		[WH_STOP_DURATION] = "duration",
+		[WH_STOP_FILES] = "files",
+		[WH_STOP_FILESIZE] = "filesize",
+		[WH_STOP_COUNT] = "count",
+		[WH_STOP_LOW_SPACE] = "low_space",
+		[WH_STOP_ERROR] = "error",
+		[WH_STOP_END_OF_INPUT] = "end_of_input",
 	};
 	return (size_t)reason < sizeof(names) / sizeof(names[0]) ? names[reason] : "";
 }

@@ -28,9 +28,9 @@ struct wh_output {
 };
 
 enum wh_port_state {
-	WH_PORT_ABSENT,  /* there is no such adapter just now, or it cannot be captured */
+	WH_PORT_ABSENT, /* there is no such adapter just now, or it cannot be captured */
 	WH_PORT_RUNNING,
-	WH_PORT_ENDING   /* its threads were asked to end */
+	WH_PORT_ENDING /* its threads were asked to end */
 };
 
 /* Counters of capture threads that have ended. */
@@ -43,25 +43,25 @@ struct wh_port_past {
 struct wh_port {
 	char name[WH_INTERFACE_NAME_BYTES];
 	struct wh_interface interface;
-	enum wh_port_state state;       /* lock */
-	bool named;                     /* asked for by name; warn when it goes */
-	bool come_back;                 /* seen again while its threads were ending */
-	int link_type;                  /* DLT_* */
+	enum wh_port_state state; /* lock */
+	bool named;               /* asked for by name; warn when it goes */
+	bool come_back;           /* seen again while its threads were ending */
+	int link_type;            /* DLT_* */
 	struct wh_output *output;
-	bool in_files;                  /* the output's files know it, as file_interface, with file_link_type */
+	bool in_files; /* the output's files know it, as file_interface, with file_link_type */
 	uint16_t file_interface;
 	int file_link_type;
 	struct wh_capture_thread **members; /* lock: one for each fan-out member, while not ABSENT */
-	uint32_t member_count;          /* lock */
-	uint32_t ended_count;           /* members whose source has ended */
+	uint32_t member_count;              /* lock */
+	uint32_t ended_count;               /* members whose source has ended */
 	struct wh_interface_drops baseline;
 	bool has_baseline;
 	_Atomic uint64_t dropped_nic;
-	uint64_t dropped_nic_past;      /* of the adapter's earlier lives */
+	uint64_t dropped_nic_past; /* of the adapter's earlier lives */
 	_Atomic uint64_t filtered;
 	bool filtered_known;
-	char problem[160];              /* of a replay that ended before its time, empty otherwise */
-	struct wh_port_past past;       /* lock */
+	char problem[160];        /* of a replay that ended before its time, empty otherwise */
+	struct wh_port_past past; /* lock */
 };
 
 struct wh_event {
@@ -87,11 +87,11 @@ struct wh_capture {
 
 	pthread_t thread;
 	bool thread_started, threads_started;
-	int stop_fd;                    /* eventfd: what was asked for is in the two flags */
+	int stop_fd; /* eventfd: what was asked for is in the two flags */
 	_Atomic bool stop_asked, rotate_asked;
-	int event_fd;                   /* eventfd: there are events */
-	int done_fd;                    /* eventfd: the capture has ended */
-	uint64_t start_ns, end_ns;      /* monotonic; end_ns under the lock, 0 while it runs */
+	int event_fd;              /* eventfd: there are events */
+	int done_fd;               /* eventfd: the capture has ended */
+	uint64_t start_ns, end_ns; /* monotonic; end_ns under the lock, 0 while it runs */
 
 	pthread_mutex_t lock;
 	pthread_mutex_t report_lock;
@@ -103,12 +103,12 @@ struct wh_capture {
 
 /* Tells the program of something. Any thread. */
 void wh_capture_report(struct wh_capture *capture, int severity, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 /* output.c */
 /* The chain for an adapter called NAME: the one for all, or its own; opened where need be. */
 enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struct wh_output **output,
-                             struct wh_error *error);
+			     struct wh_error *error);
 
 /* port.c */
 /* The port called NAME, made where there is none. NULL: no room. */

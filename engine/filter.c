@@ -41,15 +41,15 @@ static bool compiles(void *context, const char *text)
 }
 
 enum wh_status wh_filter_explain(const char *expression, const char *message,
-                                 bool (*compiles_text)(void *context, const char *text), void *context,
-                                 struct wh_error *error)
+				 bool (*compiles_text)(void *context, const char *text), void *context,
+				 struct wh_error *error)
 {
 	size_t length = strlen(expression);
 	char *beginning = malloc(length + 1);
 	size_t good = 0;
 	if (beginning != NULL && strstr(message, "yntax error") != NULL) {
-		/* libpcap says that there is a mistake but not where: what stands behind the longest beginning that compiles
-		 * (whole words only) is where a person should look. */
+		/* libpcap says that there is a mistake but not where: what stands behind the longest beginning that
+		 * compiles (whole words only) is where a person should look. */
 		for (size_t end = length; end > 0 && good == 0; end--) {
 			if (expression[end] != '\0' && expression[end] != ' ')
 				continue;
@@ -72,8 +72,9 @@ enum wh_status wh_filter_explain(const char *expression, const char *message,
 	}
 	free(beginning);
 	good += strspn(expression + good, " ");
-	return wh_error_set(error, WH_ERR_INPUT, "the filter \"%.200s\" does not compile: %.120s (at character %zu: \"%.60s\")",
-	                    expression, message, good + 1, expression + good);
+	return wh_error_set(error, WH_ERR_INPUT,
+			    "the filter \"%.200s\" does not compile: %.120s (at character %zu: \"%.60s\")", expression,
+			    message, good + 1, expression + good);
 }
 
 /* Puts "refuse what is not going out" before CODE; its jumps are relative and stay right. */
@@ -87,8 +88,8 @@ static void direction_put(struct sock_filter *code)
 	memcpy(code, outgoing, sizeof(outgoing));
 }
 
-static enum wh_status program_compile(const char *name, int link_type, uint32_t snapshot_length,
-                                      const char *expression, struct bpf_program *program, struct wh_error *error)
+static enum wh_status program_compile(const char *name, int link_type, uint32_t snapshot_length, const char *expression,
+				      struct bpf_program *program, struct wh_error *error)
 {
 	pcap_t *handle = handle_open(name, snapshot_length, error);
 	if (handle == NULL)
@@ -107,7 +108,7 @@ static enum wh_status program_compile(const char *name, int link_type, uint32_t 
 }
 
 enum wh_status wh_filter_compile(const char *name, int link_type, uint32_t snapshot_length, bool outgoing_only,
-                                 const char *expression, struct wh_filter *filter, struct wh_error *error)
+				 const char *expression, struct wh_filter *filter, struct wh_error *error)
 {
 	struct bpf_insn everything = { .code = BPF_RET | BPF_K, .k = snapshot_length };
 	struct bpf_program program = { .bf_len = 1, .bf_insns = &everything };
@@ -122,17 +123,17 @@ enum wh_status wh_filter_compile(const char *name, int link_type, uint32_t snaps
 	filter->code = calloc(program.bf_len + before, sizeof(*filter->code));
 	if (filter->code == NULL || program.bf_len + before > BPF_MAXINSNS) {
 		status = wh_error_set(error, WH_ERR_INPUT, "the filter is too long for the kernel (%u instructions)",
-		                      program.bf_len);
+				      program.bf_len);
 		wh_filter_free(filter);
 	} else {
 		filter->count = (uint16_t)(program.bf_len + before);
 		if (outgoing_only)
 			direction_put(filter->code);
 		for (uint32_t i = 0; i < program.bf_len; i++)
-			filter->code[before + i] = (struct sock_filter){
-				.code = program.bf_insns[i].code, .jt = program.bf_insns[i].jt,
-				.jf = program.bf_insns[i].jf, .k = program.bf_insns[i].k
-			};
+			filter->code[before + i] = (struct sock_filter){ .code = program.bf_insns[i].code,
+									 .jt = program.bf_insns[i].jt,
+									 .jf = program.bf_insns[i].jf,
+									 .k = program.bf_insns[i].k };
 	}
 	if (compiled)
 		pcap_freecode(&program);
@@ -147,8 +148,10 @@ enum wh_status wh_filter_attach(int fd, const struct wh_filter *filter, struct w
 		program = (struct sock_fprog){ .len = filter->count, .filter = filter->code };
 	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0)
 		return WH_OK;
-	return wh_error_system(error, errno, "the kernel does not take the filter (%u instructions; a long one may need a "
-	                       "larger net.core.optmem_max)", program.len);
+	return wh_error_system(error, errno,
+			       "the kernel does not take the filter (%u instructions; a long one may need a "
+			       "larger net.core.optmem_max)",
+			       program.len);
 }
 
 void wh_filter_free(struct wh_filter *filter)

@@ -22,8 +22,8 @@ struct wh_filter {
  * the place. Needs CAP_NET_RAW when there is an expression. May ask a name server for names in the expression.
  */
 WH_MUST_CHECK enum wh_status wh_filter_compile(const char *name, int link_type, uint32_t snapshot_length,
-                                               bool outgoing_only, const char *expression, struct wh_filter *filter,
-                                               struct wh_error *error);
+					       bool outgoing_only, const char *expression, struct wh_filter *filter,
+					       struct wh_error *error);
 
 /* Attaches FILTER to socket FD; NULL: one that refuses everything. */
 WH_MUST_CHECK enum wh_status wh_filter_attach(int fd, const struct wh_filter *filter, struct wh_error *error);
@@ -33,7 +33,7 @@ void wh_filter_free(struct wh_filter *filter);
 /* Fills ERROR with MESSAGE (libpcap's) and the place in EXPRESSION where it went wrong. COMPILES says whether a text
  * compiles; it is asked for ever shorter beginnings of EXPRESSION. */
 enum wh_status wh_filter_explain(const char *expression, const char *message,
-                                 bool (*compiles)(void *context, const char *text), void *context,
-                                 struct wh_error *error);
+				 bool (*compiles)(void *context, const char *text), void *context,
+				 struct wh_error *error);
 
 #endif

@@ -20,11 +20,11 @@ struct waiting {
 };
 
 struct wh_hooks {
-	char *script;          /* the command and "$1" */
+	char *script; /* the command and "$1" */
 	struct waiting *first, *last;
 	struct waiting *running;
 	pid_t child;
-	int child_fd;          /* pidfd of the running command, -1: none */
+	int child_fd; /* pidfd of the running command, -1: none */
 };
 
 enum wh_status wh_hooks_open(const char *command, struct wh_hooks **opened, struct wh_error *error)
@@ -62,7 +62,7 @@ static _Noreturn void command_become(const char *script, const char *path)
 }
 
 static enum wh_status command_start(const struct wh_hooks *hooks, const char *path, pid_t *child,
-                                    struct wh_error *error)
+				    struct wh_error *error)
 {
 	*child = fork();
 	if (*child == 0)

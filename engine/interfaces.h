@@ -17,13 +17,13 @@ enum { WH_INTERFACE_NAME_BYTES = 64 };
 
 /* One adapter, as rtnetlink tells it (linux/if_link.h). */
 struct wh_interface {
-	int index;                          /* kernel's ifindex */
+	int index; /* kernel's ifindex */
 	char name[WH_INTERFACE_NAME_BYTES];
-	uint32_t flags;                     /* IFF_* of linux/if.h */
-	uint16_t arp_type;                  /* ARPHRD_* of linux/if_arp.h */
-	uint32_t mtu;                       /* bytes */
+	uint32_t flags;    /* IFF_* of linux/if.h */
+	uint16_t arp_type; /* ARPHRD_* of linux/if_arp.h */
+	uint32_t mtu;      /* bytes */
 	uint8_t mac[8];
-	uint8_t mac_bytes;                  /* 0: none */
+	uint8_t mac_bytes; /* 0: none */
 	bool up, loopback;
 };
 
@@ -87,8 +87,9 @@ int wh_interface_watch_fd(const struct wh_interface_watch *watch);
  * that have gone. Does not block.
  */
 WH_MUST_CHECK enum wh_status wh_interface_watch_read(struct wh_interface_watch *watch,
-                                                     void (*each)(void *context, const struct wh_interface_event *event),
-                                                     void *context, bool *overflowed, struct wh_error *error);
+						     void (*each)(void *context,
+								  const struct wh_interface_event *event),
+						     void *context, bool *overflowed, struct wh_error *error);
 
 /* NULL is allowed. */
 void wh_interface_watch_close(struct wh_interface_watch *watch);

@@ -41,7 +41,7 @@ static enum wh_file_direct direct_of(enum wh_direct_io choice)
 }
 
 enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struct wh_output **output,
-                             struct wh_error *error)
+			     struct wh_error *error)
 {
 	const struct wh_config *config = &capture->settings.config;
 	uint32_t count = atomic_load_explicit(&capture->output_count, memory_order_relaxed);

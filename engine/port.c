@@ -39,7 +39,7 @@ static bool source_number_take(struct wh_capture *capture, struct wh_port *port,
 
 /* Makes a member of PORT around SOURCE, which goes with it. */
 static enum wh_status member_add(struct wh_capture *capture, struct wh_port *port, struct wh_source *source,
-                                 struct wh_error *error)
+				 struct wh_error *error)
 {
 	struct wh_capture_thread *member;
 	uint16_t number;
@@ -66,7 +66,7 @@ static enum wh_status member_add(struct wh_capture *capture, struct wh_port *por
 }
 
 static enum wh_status members_prepare(struct wh_capture *capture, struct wh_port *port, uint32_t count,
-                                      struct wh_error *error)
+				      struct wh_error *error)
 {
 	struct wh_capture_thread **members = calloc(count, sizeof(*members));
 	if (members == NULL)
@@ -81,13 +81,13 @@ static enum wh_status members_prepare(struct wh_capture *capture, struct wh_port
 }
 
 static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *port, uint32_t mac_header_bytes,
-                                 const struct wh_filter *filter, struct wh_error *error)
+				 const struct wh_filter *filter, struct wh_error *error)
 {
 	const struct wh_config *config = &capture->settings.config;
-	uint32_t fanout_group = 0;
+	int fanout_group = -1;
 	/* Every frame on the loopback adapter passes twice, out and in; one of them is enough. */
-	bool ignore_outgoing = config->direction == WH_DIRECTION_IN ||
-	                       (port->interface.loopback && config->direction != WH_DIRECTION_OUT);
+	bool ignore_outgoing =
+	    config->direction == WH_DIRECTION_IN || (port->interface.loopback && config->direction != WH_DIRECTION_OUT);
 	const struct wh_tpacket_config ring = {
 		.interface_index = port->interface.index,
 		.name = port->name,
@@ -105,9 +105,9 @@ static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *por
 		struct wh_source *source;
 		status = wh_source_tpacket_open(&ring, &source, error);
 		if (status == WH_OK && source->block_count < ring.geometry.block_count)
-			wh_capture_report(capture, 2, "%s: memory is short, its ring has %u KiB instead of %u KiB", port->name,
-			                  source->block_count * (source->block_bytes / 1024),
-			                  ring.geometry.block_count * (source->block_bytes / 1024));
+			wh_capture_report(capture, 2, "%s: memory is short, its ring has %u KiB instead of %u KiB",
+					  port->name, source->block_count * (source->block_bytes / 1024),
+					  ring.geometry.block_count * (source->block_bytes / 1024));
 		if (status == WH_OK)
 			status = member_add(capture, port, source, error);
 		if (status == WH_OK && config->cpus != WH_CPUS_NONE && capture->topology != NULL)
@@ -123,11 +123,12 @@ enum wh_status wh_port_open(struct wh_capture *capture, struct wh_port *port, st
 	int link_type = wh_link_type_from_arp_type(port->interface.arp_type, &mac_header_bytes);
 	if (link_type < 0)
 		return wh_error_set(error, WH_ERR_INPUT, "%s has a link type that cannot be captured raw (ARPHRD %u)",
-		                    port->name, port->interface.arp_type);
+				    port->name, port->interface.arp_type);
 	port->link_type = link_type;
 	struct wh_filter filter;
-	enum wh_status status = wh_filter_compile(port->name, link_type, config->snapshot_length,
-	                                          config->direction == WH_DIRECTION_OUT, config->filter, &filter, error);
+	enum wh_status status =
+	    wh_filter_compile(port->name, link_type, config->snapshot_length, config->direction == WH_DIRECTION_OUT,
+			      config->filter, &filter, error);
 	if (status != WH_OK)
 		return status;
 	/* The kernel takes a ring's pages under the memory policy of the thread that makes the ring. */
@@ -236,7 +237,8 @@ static void past_add(struct wh_port *port, const struct wh_capture_thread *membe
 	const struct wh_writer_counters *written = &member->written;
 	uint64_t surplus = atomic_load(&written->frames_surplus), lost_surplus = atomic_load(&written->lost_surplus);
 	port->past.received += atomic_load(&member->counters.received) - surplus - lost_surplus;
-	port->past.dropped += atomic_load(&member->counters.dropped) - lost_surplus + atomic_load(&written->frames_discarded);
+	port->past.dropped +=
+	    atomic_load(&member->counters.dropped) - lost_surplus + atomic_load(&written->frames_discarded);
 	port->past.written += atomic_load(&written->frames_written);
 	port->past.captured_bytes += atomic_load(&written->bytes_captured);
 	port->past.truncated += atomic_load(&written->frames_truncated);

@@ -28,9 +28,10 @@ enum wh_status wh_privileges_drop(const char *user, struct wh_error *error)
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	capng_clear(CAPNG_SELECT_BOTH);
 	capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_NET_RAW);
-	int result = capng_change_id((int)entry->pw_uid, (int)entry->pw_gid,
-	                             CAPNG_INIT_SUPP_GRP | CAPNG_CLEAR_BOUNDING);
+	int result =
+	    capng_change_id((int)entry->pw_uid, (int)entry->pw_gid, CAPNG_INIT_SUPP_GRP | CAPNG_CLEAR_BOUNDING);
 	if (result != 0)
-		return wh_error_set(error, WH_ERR_PERMISSION, "cannot become user \"%s\" (-Z; libcap-ng says %d)", user, result);
+		return wh_error_set(error, WH_ERR_PERMISSION, "cannot become user \"%s\" (-Z; libcap-ng says %d)", user,
+				    result);
 	return WH_OK;
 }

@@ -35,8 +35,8 @@ struct wh_source_ops {
 	void (*release)(struct wh_source *source, uint32_t index);
 	/* Sleeps until there may be a block, wake() was called, or TIMEOUT_NS have passed. */
 	void (*wait)(struct wh_source *source, uint64_t timeout_ns);
-	/* Adds what was counted since the last call: RECEIVED includes DROPPED. Whatever is received and not dropped is in a
-	 * block, now or once the block timeout has passed. */
+	/* Adds what was counted since the last call: RECEIVED includes DROPPED. Whatever is received and not dropped is
+	 * in a block, now or once the block timeout has passed. */
 	void (*statistics)(struct wh_source *source, uint64_t *received, uint64_t *dropped);
 	/* From now on no frame is let in; what was let in before still comes out of next(). */
 	void (*stop)(struct wh_source *source);
@@ -50,55 +50,55 @@ struct wh_source_ops {
 
 struct wh_source {
 	const struct wh_source_ops *ops;
-	uint8_t *memory;       /* the blocks, one behind the other */
+	uint8_t *memory; /* the blocks, one behind the other */
 	uint32_t block_bytes;
 	uint32_t block_count;
-	int link_type;         /* DLT_* */
+	int link_type;             /* DLT_* */
 	_Atomic uint64_t filtered; /* frames refused by the filter so far, where the source itself filters */
 	bool filters;
-	char problem[160];     /* why it ended before its time, empty otherwise; good once at_end() is true */
+	char problem[160]; /* why it ended before its time, empty otherwise; good once at_end() is true */
 };
 
 /* The ring that is asked for. */
 struct wh_ring_geometry {
-	uint32_t block_bytes;  /* a power of two and a multiple of the page size */
-	uint32_t block_count;  /* at least 2 */
-	uint32_t timeout_ms;   /* a block that is not full is handed over after this */
+	uint32_t block_bytes; /* a power of two and a multiple of the page size */
+	uint32_t block_count; /* at least 2 */
+	uint32_t timeout_ms;  /* a block that is not full is handed over after this */
 };
 
 struct wh_filter;
 
 struct wh_tpacket_config {
 	int interface_index;
-	const char *name;           /* for messages */
-	int link_type;              /* DLT_* */
-	uint32_t mac_header_bytes;  /* of that link type */
+	const char *name;          /* for messages */
+	int link_type;             /* DLT_* */
+	uint32_t mac_header_bytes; /* of that link type */
 	struct wh_ring_geometry geometry;
 	const struct wh_filter *filter; /* attached before the first frame can come in; borrowed */
 	bool promiscuous;
 	bool ignore_outgoing;
-	int fanout_members;         /* 1: none */
-	uint32_t *fanout_group;     /* in and out, shared by the members: 0 until the first one has made the group */
+	int fanout_members; /* 1: none */
+	int *fanout_group;  /* in and out, shared by the members: -1 until the first one has made the group */
 };
 
 /* Opens a ring on an adapter. Frames are captured from the return on. Where memory is short, a smaller ring is taken
  * (source->block_count says so). WH_ERR_PERMISSION: CAP_NET_RAW is missing. The caller owns *SOURCE. */
 WH_MUST_CHECK enum wh_status wh_source_tpacket_open(const struct wh_tpacket_config *config, struct wh_source **source,
-                                                    struct wh_error *error);
+						    struct wh_error *error);
 
 struct wh_replay_config {
-	const char *path;           /* a capture file that libpcap reads; or NULL for synthetic frames */
-	const char *filter;         /* expression, or NULL */
+	const char *path;   /* a capture file that libpcap reads; or NULL for synthetic frames */
+	const char *filter; /* expression, or NULL */
 	uint32_t snapshot_length;
 	struct wh_ring_geometry geometry;
 	/* With path NULL: */
-	uint64_t synthetic_frames;  /* how many, 0: until stopped */
-	uint32_t synthetic_bytes;   /* of each */
+	uint64_t synthetic_frames; /* how many, 0: until stopped */
+	uint32_t synthetic_bytes;  /* of each */
 };
 
 /* Opens a replay: frames of a file, or made up, go through the same pipeline as fast as it takes them; nothing is ever
  * dropped. Needs no privilege. The caller owns *SOURCE. */
 WH_MUST_CHECK enum wh_status wh_source_replay_open(const struct wh_replay_config *config, struct wh_source **source,
-                                                   struct wh_error *error);
+						   struct wh_error *error);
 
 #endif

@@ -18,27 +18,27 @@
 #include "writer/format_pcapng.h"
 
 enum {
-	SLOT_ALIGNMENT = 8,   /* V3_ALIGNMENT of af_packet.c */
-	FRAME_AT = 84,        /* tp_mac of an Ethernet frame with PACKET_RESERVE 2: a multiple of 4 for any frame */
+	SLOT_ALIGNMENT = 8, /* V3_ALIGNMENT of af_packet.c */
+	FRAME_AT = 84,      /* tp_mac of an Ethernet frame with PACKET_RESERVE 2: a multiple of 4 for any frame */
 	DIRECTION_UNKNOWN = PACKET_USER
 };
 
 struct replay {
 	struct wh_source source;
-	pcap_t *file;              /* NULL: synthetic */
+	pcap_t *file; /* NULL: synthetic */
 	struct bpf_program program;
 	uint32_t snapshot_length;
 	uint64_t synthetic_left;
 	uint32_t synthetic_bytes;
 	bool endless;
-	struct pcap_pkthdr held;   /* a frame that did not fit the last block */
+	struct pcap_pkthdr held; /* a frame that did not fit the last block */
 	const uint8_t *held_bytes;
 	uint32_t next;
 	_Atomic bool *lent;
 	_Atomic bool stopped;
 	bool ended;
-	uint64_t received;         /* since statistics() was last called */
-	uint64_t serial;           /* frames ever made up */
+	uint64_t received; /* since statistics() was last called */
+	uint64_t serial;   /* frames ever made up */
 	int wake_fd;
 };
 
@@ -50,8 +50,8 @@ static bool frame_fetch(struct replay *replay)
 		const u_char *bytes;
 		int result = pcap_next_ex(replay->file, &header, &bytes);
 		if (result == PCAP_ERROR)
-			snprintf(replay->source.problem, sizeof(replay->source.problem), "the file to replay is damaged: %.110s",
-			         pcap_geterr(replay->file));
+			snprintf(replay->source.problem, sizeof(replay->source.problem),
+				 "the file to replay is damaged: %.110s", pcap_geterr(replay->file));
 		if (result != 1)
 			return false;
 		if (replay->source.filters && pcap_offline_filter(&replay->program, header, bytes) == 0) {
@@ -96,7 +96,8 @@ static uint32_t frame_put(struct replay *replay, uint8_t *at, uint32_t room, boo
 	}
 	if (!frame_fetch(replay))
 		return 0;
-	uint32_t captured = replay->held.caplen < replay->snapshot_length ? replay->held.caplen : replay->snapshot_length;
+	uint32_t captured =
+	    replay->held.caplen < replay->snapshot_length ? replay->held.caplen : replay->snapshot_length;
 	if (FRAME_AT + captured + SLOT_ALIGNMENT > room) {
 		if (!first)
 			return 0;
@@ -227,7 +228,8 @@ static enum wh_status file_open(struct replay *replay, const struct wh_replay_co
 	char words[PCAP_ERRBUF_SIZE] = "";
 	replay->file = pcap_open_offline_with_tstamp_precision(config->path, PCAP_TSTAMP_PRECISION_NANO, words);
 	if (replay->file == NULL)
-		return wh_error_set(error, WH_ERR_INPUT, "cannot read %.200s as a capture file: %.200s", config->path, words);
+		return wh_error_set(error, WH_ERR_INPUT, "cannot read %.200s as a capture file: %.200s", config->path,
+				    words);
 	replay->source.link_type = pcap_datalink(replay->file);
 	if (config->filter == NULL || config->filter[strspn(config->filter, " ")] == '\0')
 		return WH_OK;
@@ -242,7 +244,7 @@ static enum wh_status file_open(struct replay *replay, const struct wh_replay_co
 }
 
 enum wh_status wh_source_replay_open(const struct wh_replay_config *config, struct wh_source **source,
-                                     struct wh_error *error)
+				     struct wh_error *error)
 {
 	struct replay *replay = calloc(1, sizeof(*replay));
 	if (replay == NULL)

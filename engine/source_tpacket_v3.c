@@ -19,9 +19,9 @@
 #include "writer/format_pcapng.h"
 
 enum {
-	BLOCK_HEADER_BYTES = 48,                                        /* BLK_HDR_LEN */
-	PRIVATE_BYTES = WH_CHUNK_FIRST_SLOT - BLOCK_HEADER_BYTES,       /* so that the first slot starts behind the head */
-	FRAME_BYTES = 2048,                                             /* has no meaning in version 3, but must be sound */
+	BLOCK_HEADER_BYTES = 48,                                  /* BLK_HDR_LEN */
+	PRIVATE_BYTES = WH_CHUNK_FIRST_SLOT - BLOCK_HEADER_BYTES, /* so that the first slot starts behind the head */
+	FRAME_BYTES = 2048,                                       /* has no meaning in version 3, but must be sound */
 	BLOCKS_LEAST = 4
 };
 _Static_assert(sizeof(struct tpacket_block_desc) == BLOCK_HEADER_BYTES, "the kernel's block layout");
@@ -29,8 +29,8 @@ _Static_assert(sizeof(struct tpacket_block_desc) == BLOCK_HEADER_BYTES, "the ker
 struct tpacket {
 	struct wh_source source;
 	int fd, epoll_fd, wake_fd;
-	uint32_t next;         /* block that the kernel fills next or has filled */
-	_Atomic bool *lent;    /* per block: set by next(), cleared by release() */
+	uint32_t next;      /* block that the kernel fills next or has filled */
+	_Atomic bool *lent; /* per block: set by next(), cleared by release() */
 };
 
 static _Atomic uint32_t *status_word(const struct wh_source *source, uint32_t index)
@@ -40,12 +40,15 @@ static _Atomic uint32_t *status_word(const struct wh_source *source, uint32_t in
 	return (_Atomic uint32_t *)&block->hdr.bh1.block_status;
 }
 
-static bool tpacket_next(struct wh_source *source, struct wh_block *block)
+static void tpacket_release(struct wh_source *source, uint32_t index);
+
+/* Lends block INDEX if it is full. */
+static bool block_take(struct wh_source *source, struct wh_block *block)
 {
 	struct tpacket *tpacket = (struct tpacket *)source;
 	uint32_t index = tpacket->next;
-	/* Acquire: pairs with the release in tpacket_release(); the status word is the kernel's again. A block that is out
-	 * for writing has bit 0 set as well, and must not be taken for a new one. */
+	/* Acquire: pairs with the release in tpacket_release(); the status word is the kernel's again. A block that is
+	 * out for writing has bit 0 set as well, and must not be taken for a new one. */
 	if (atomic_load_explicit(&tpacket->lent[index], memory_order_acquire))
 		return false;
 	/* Acquire: pairs with the kernel's barrier before it sets the status (prb_close_block). */
@@ -63,6 +66,18 @@ static bool tpacket_next(struct wh_source *source, struct wh_block *block)
 	atomic_store_explicit(&tpacket->lent[index], true, memory_order_relaxed);
 	tpacket->next = index + 1 == source->block_count ? 0 : index + 1;
 	return true;
+}
+
+static bool tpacket_next(struct wh_source *source, struct wh_block *block)
+{
+	/* The kernel retires an empty block when a frame comes that only just fits one
+	 * (__packet_lookup_frame_in_block). */
+	while (block_take(source, block)) {
+		if (block->frames > 0)
+			return true;
+		tpacket_release(source, block->index);
+	}
+	return false;
 }
 
 static void tpacket_release(struct wh_source *source, uint32_t index)
@@ -91,8 +106,8 @@ static void tpacket_wait(struct wh_source *source, uint64_t timeout_ns)
 			ssize_t ignored = read(tpacket->wake_fd, &woken, sizeof(woken));
 			(void)ignored;
 		} else if (events[i].events & EPOLLERR) {
-			/* ENETDOWN: the adapter went down (packet_notifier). The kernel takes the ring up again when it comes back;
-			 * the engine hears of both by netlink. Reading the error clears it. */
+			/* ENETDOWN: the adapter went down (packet_notifier). The kernel takes the ring up again when it
+			 * comes back; the engine hears of both by netlink. Reading the error clears it. */
 			int reason;
 			socklen_t length = sizeof(reason);
 			getsockopt(tpacket->fd, SOL_SOCKET, SO_ERROR, &reason, &length);
@@ -115,7 +130,8 @@ static void tpacket_statistics(struct wh_source *source, uint64_t *received, uin
 static void tpacket_stop(struct wh_source *source)
 {
 	struct tpacket *tpacket = (struct tpacket *)source;
-	/* Cannot fail for a program of one instruction but for lack of memory; then frames go on coming until the close. */
+	/* Cannot fail for a program of one instruction but for lack of memory; then frames go on coming until the
+	 * close. */
 	enum wh_status ignored = wh_filter_attach(tpacket->fd, NULL, NULL);
 	(void)ignored;
 }
@@ -198,9 +214,8 @@ static int ring_make(struct tpacket *tpacket, const struct wh_ring_geometry *geo
 /* Joins the adapter's fan-out group, making it first where this is the first member. Flows stay together. */
 static int fanout_join(int fd, const struct wh_tpacket_config *config)
 {
-	const int flags = PACKET_FANOUT_HASH << 16;
-	int value = (int)*config->fanout_group | flags;
-	if (*config->fanout_group == 0)
+	int value = *config->fanout_group | PACKET_FANOUT_HASH << 16;
+	if (*config->fanout_group < 0)
 		value = (PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_UNIQUEID) << 16;
 	if (option_set(fd, PACKET_FANOUT, value) != 0)
 		return -1;
@@ -208,7 +223,7 @@ static int fanout_join(int fd, const struct wh_tpacket_config *config)
 	socklen_t length = sizeof(joined);
 	if (getsockopt(fd, SOL_PACKET, PACKET_FANOUT, &joined, &length) != 0)
 		return -1;
-	*config->fanout_group = (uint32_t)joined & 0xFFFF;
+	*config->fanout_group = joined & 0xFFFF;
 	return 0;
 }
 
@@ -224,7 +239,7 @@ static int promiscuous_set(int fd, int interface_index)
  * get every frame; so they are bound with a filter that refuses all, and get the real one as members.
  */
 static enum wh_status capture_begin(struct tpacket *tpacket, const struct wh_tpacket_config *config,
-                                    struct wh_error *error)
+				    struct wh_error *error)
 {
 	int fd = tpacket->fd;
 	bool fanout = config->fanout_members > 1;
@@ -232,8 +247,9 @@ static enum wh_status capture_begin(struct tpacket *tpacket, const struct wh_tpa
 	if (status != WH_OK)
 		return status;
 	if (ring_make(tpacket, &config->geometry) != 0)
-		return wh_error_system(error, errno, "cannot make a ring of %u blocks of %u KiB for %s (try a smaller -B)",
-		                       config->geometry.block_count, config->geometry.block_bytes / 1024, config->name);
+		return wh_error_system(error, errno,
+				       "cannot make a ring of %u blocks of %u KiB for %s (try a smaller -B)",
+				       config->geometry.block_count, config->geometry.block_bytes / 1024, config->name);
 	const struct sockaddr_ll address = {
 		.sll_family = AF_PACKET,
 		.sll_protocol = htons(ETH_P_ALL),
@@ -264,7 +280,7 @@ static int watch_make(struct tpacket *tpacket)
 }
 
 enum wh_status wh_source_tpacket_open(const struct wh_tpacket_config *config, struct wh_source **source,
-                                      struct wh_error *error)
+				      struct wh_error *error)
 {
 	struct tpacket *tpacket = calloc(1, sizeof(*tpacket));
 	if (tpacket == NULL)
@@ -276,15 +292,17 @@ enum wh_status wh_source_tpacket_open(const struct wh_tpacket_config *config, st
 	tpacket->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (tpacket->fd < 0) {
 		status = errno == EPERM
-		             ? wh_error_set(error, WH_ERR_PERMISSION, "no permission to capture on %s: the capability CAP_NET_RAW "
-		                            "is missing; run as root, or \"setcap cap_net_raw+ep\" the program", config->name)
-		             : wh_error_system(error, errno, "cannot make a packet socket for %s", config->name);
+			     ? wh_error_set(error, WH_ERR_PERMISSION,
+					    "no permission to capture on %s: the capability CAP_NET_RAW "
+					    "is missing; run as root, or \"setcap cap_net_raw+ep\" the program",
+					    config->name)
+			     : wh_error_system(error, errno, "cannot make a packet socket for %s", config->name);
 	} else if (option_set(tpacket->fd, PACKET_VERSION, TPACKET_V3) != 0 ||
-	           /* tpacket_rcv() puts the network header on a 16-byte boundary and the frame so many bytes before it; this
-	            * brings the frame to a multiple of 4, as pcapng wants it. */
-	           option_set(tpacket->fd, PACKET_RESERVE, (int)(config->mac_header_bytes & 3)) != 0 ||
-	           (config->ignore_outgoing && option_set(tpacket->fd, PACKET_IGNORE_OUTGOING, 1) != 0) ||
-	           watch_make(tpacket) != 0) {
+		   /* tpacket_rcv() puts the network header on a 16-byte boundary and the frame so many bytes before it;
+		    * this brings the frame to a multiple of 4, as pcapng wants it. */
+		   option_set(tpacket->fd, PACKET_RESERVE, (int)(config->mac_header_bytes & 3)) != 0 ||
+		   (config->ignore_outgoing && option_set(tpacket->fd, PACKET_IGNORE_OUTGOING, 1) != 0) ||
+		   watch_make(tpacket) != 0) {
 		status = wh_error_system(error, errno, "cannot set up a packet socket for %s", config->name);
 	} else {
 		status = capture_begin(tpacket, config, error);

@@ -66,9 +66,11 @@ static void port_join(struct wh_capture *capture, struct wh_port *port)
 			wh_port_close(capture, port);
 	}
 	if (status == WH_OK)
-		wh_capture_report(capture, 1, "adapter %s %s: capturing on it", port->name, again ? "is back" : "has come up");
+		wh_capture_report(capture, 1, "adapter %s %s: capturing on it", port->name,
+				  again ? "is back" : "has come up");
 	else if (status != WH_ERR_GONE)
-		wh_capture_report(capture, 2, "adapter %s has come up but cannot be captured: %s", port->name, error.text);
+		wh_capture_report(capture, 2, "adapter %s has come up but cannot be captured: %s", port->name,
+				  error.text);
 }
 
 static bool is_wanted(const struct wh_capture *capture, const struct wh_interface *interface)
@@ -96,16 +98,17 @@ static void adapter_gone(struct wh_capture *capture, struct wh_port *port)
 {
 	if (port->state != WH_PORT_RUNNING)
 		return;
-	wh_capture_report(capture, port->named ? 2 : 1, "adapter %s has gone: its frames are kept, the capture goes on%s",
-	                  port->name, port->named ? " and takes it up again when it comes back" : "");
+	wh_capture_report(capture, port->named ? 2 : 1,
+			  "adapter %s has gone: its frames are kept, the capture goes on%s", port->name,
+			  port->named ? " and takes it up again when it comes back" : "");
 	wh_port_drops_update(port);
 	wh_port_stop(capture, port);
 }
 
 static void adapter_changed(struct wh_capture *capture, const struct wh_interface *interface)
 {
-	/* An adapter that we capture on goes on, whatever is done to it but removal: the ring stays with the device when
-	 * it goes down and when it is renamed. */
+	/* An adapter that we capture on goes on, whatever is done to it but removal: the ring stays with the device
+	 * when it goes down and when it is renamed. */
 	if (port_by_index(capture, interface->index) != NULL || !is_wanted(capture, interface))
 		return;
 	struct wh_port *port = wh_port_for(capture, interface->name);

@@ -19,7 +19,7 @@ struct wh_topology;
  * there or not allowed is WH_ERR_INPUT. The caller owns *TOPOLOGY. Takes tens of milliseconds.
  */
 WH_MUST_CHECK enum wh_status wh_topology_open(const char *cpu_list, struct wh_topology **topology,
-                                              struct wh_error *error);
+					      struct wh_error *error);
 
 /* The NUMA node of adapter NAME as the kernel numbers it, or -1 where it has none (virtual adapters) or the machine
  * has a single node. */

@@ -24,24 +24,24 @@ enum { WH_BUFFER_NONE = -1 };
 
 struct wh_chunk {
 	enum wh_chunk_kind kind;
-	uint8_t *base;          /* first byte of the head (SEALED) or of the first record (RUN) */
-	uint32_t length;        /* bytes */
-	uint32_t frames;        /* frames in it */
-	uint16_t source;        /* which capture thread, from 0 over the whole engine */
-	uint16_t interface;     /* pcapng interface id in the chain's files */
-	uint64_t first_ns;      /* earliest and latest time of a frame in it, ns since 1970 */
+	uint8_t *base;      /* first byte of the head (SEALED) or of the first record (RUN) */
+	uint32_t length;    /* bytes */
+	uint32_t frames;    /* frames in it */
+	uint16_t source;    /* which capture thread, from 0 over the whole engine */
+	uint16_t interface; /* pcapng interface id in the chain's files */
+	uint64_t first_ns;  /* earliest and latest time of a frame in it, ns since 1970 */
 	uint64_t last_ns;
-	uint64_t frame_bytes;   /* captured bytes of the frames, no overhead */
-	uint64_t copied_bytes;  /* of those, moved or copied in user space so far */
-	uint32_t truncated;     /* frames cut at the snapshot length or the block */
-	uint64_t lost;          /* frames the source dropped before the first frame of this chunk, not told before */
-	uint64_t received_total;/* of this source, as of this chunk: frames received, dropped ones too */
-	uint64_t dropped_total; /* of this source, as of this chunk */
-	uint32_t spare_option;  /* offset from base of the last frame's spare option (see format_pcapng.h), 0: none */
-	uint32_t last_record;   /* offset from base of the last frame's record */
-	int buffer;             /* index in the sink's registered buffers, or WH_BUFFER_NONE */
-	uint64_t queued_ns;     /* writer: monotonic time at which its write was handed to the sink */
-	uint32_t index;         /* the owner's own number of it */
+	uint64_t frame_bytes;    /* captured bytes of the frames, no overhead */
+	uint64_t copied_bytes;   /* of those, moved or copied in user space so far */
+	uint32_t truncated;      /* frames cut at the snapshot length or the block */
+	uint64_t lost;           /* frames the source dropped before the first frame of this chunk, not told before */
+	uint64_t received_total; /* of this source, as of this chunk: frames received, dropped ones too */
+	uint64_t dropped_total;  /* of this source, as of this chunk */
+	uint32_t spare_option;   /* offset from base of the last frame's spare option (see format_pcapng.h), 0: none */
+	uint32_t last_record;    /* offset from base of the last frame's record */
+	int buffer;              /* index in the sink's registered buffers, or WH_BUFFER_NONE */
+	uint64_t queued_ns;      /* writer: monotonic time at which its write was handed to the sink */
+	uint32_t index;          /* the owner's own number of it */
 	void *owner;
 	void (*release)(struct wh_chunk *chunk); /* see wh_chunk_release() */
 };

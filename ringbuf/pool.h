@@ -20,7 +20,7 @@ struct wh_pool {
 /* Maps COUNT buffers of BUFFER_BYTES (a multiple of the page size), zeroed, not inherited across fork (so that a child
  * never makes us copy pages that are out for writing). The caller owns POOL and ends it with wh_pool_close(). */
 WH_MUST_CHECK enum wh_status wh_pool_open(struct wh_pool *pool, uint32_t count, size_t buffer_bytes,
-                                          struct wh_error *error);
+					  struct wh_error *error);
 
 /* Borrows a buffer, NULL when all are out. The most recently released comes first: it is warm in the cache. */
 uint8_t *wh_pool_acquire(struct wh_pool *pool);

@@ -15,7 +15,7 @@ static void fill(struct wh_error *error, enum wh_status status, int os_error, co
 		return;
 	char words[128];
 	snprintf(error->text + length, sizeof(error->text) - (size_t)length, ": %s",
-	         strerror_r(os_error, words, sizeof(words)));
+		 strerror_r(os_error, words, sizeof(words)));
 }
 
 enum wh_status wh_error_set(struct wh_error *error, enum wh_status status, const char *format, ...)

@@ -11,7 +11,7 @@
 enum { STAMP_BYTES = 40 };
 
 enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_chain_name *name,
-                                   struct wh_error *error)
+				   struct wh_error *error)
 {
 	const char *slash = strrchr(path, '/');
 	const char *file = slash != NULL ? slash + 1 : path;
@@ -22,10 +22,9 @@ enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_
 	size_t stem_bytes = (size_t)(dot - file);
 	size_t tag_bytes = tag != NULL ? strlen(tag) + 1 : 0;
 	if (stem_bytes == 0 || strcmp(file, ".") == 0 || strcmp(file, "..") == 0)
-		return wh_error_set(error, WH_ERR_INPUT,
-		                    "\"%s\" names no file: give a path such as %.*s%strace.pcapng", path,
-		                    (int)(directory_bytes < 200 ? directory_bytes : 200), path,
-		                    directory_bytes > 1 ? "/" : "");
+		return wh_error_set(error, WH_ERR_INPUT, "\"%s\" names no file: give a path such as %.*s%strace.pcapng",
+				    path, (int)(directory_bytes < 200 ? directory_bytes : 200), path,
+				    directory_bytes > 1 ? "/" : "");
 	/* NAME_MAX is 255 bytes on every file system that matters here. */
 	if (directory_bytes + stem_bytes + tag_bytes + strlen(dot) + STAMP_BYTES + 2 > sizeof(name->directory) ||
 	    stem_bytes + tag_bytes + strlen(dot) + STAMP_BYTES > 255 || strlen(dot) >= sizeof(name->extension))
@@ -40,8 +39,10 @@ enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_
 		return WH_OK;
 	char *at = name->stem + used;
 	*at++ = '_';
-	for (; *tag != '\0'; tag++)
-		*at++ = *tag == '/' || *tag == '\\' || (unsigned char)*tag < ' ' ? '-' : *tag;
+	for (; *tag != '\0'; tag++) {
+		bool unfit = *tag == '/' || *tag == '\\' || (unsigned char)*tag < ' ';
+		memcpy(at++, unfit ? "-" : tag, 1);
+	}
 	*at = '\0';
 	return WH_OK;
 }
@@ -57,7 +58,7 @@ void wh_chain_path(const struct wh_chain_name *name, uint64_t number, uint64_t w
 	const char *slash = directory[0] == '\0' || strcmp(directory, "/") == 0 ? "" : "/";
 	/* Cannot be cut off: wh_chain_name_parse() has measured it. */
 	int length = snprintf(path, WH_PATH_BYTES, "%s%s%s_%05llu_%s%s", directory, slash, name->stem,
-	                      (unsigned long long)number, stamp, name->extension);
+			      (unsigned long long)number, stamp, name->extension);
 	if (length >= WH_PATH_BYTES)
 		path[WH_PATH_BYTES - 1] = '\0';
 }
@@ -70,7 +71,7 @@ static enum wh_chain_verdict next_file(const struct wh_chain_limits *limits, con
 }
 
 enum wh_chain_verdict wh_chain_before_write(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
-                                            uint64_t next_bytes, uint64_t trailer_bytes)
+					    uint64_t next_bytes, uint64_t trailer_bytes)
 {
 	uint64_t would_be = state->file_bytes + next_bytes + trailer_bytes;
 	if (limits->total_bytes != 0 && state->closed_bytes + would_be > limits->total_bytes)
@@ -81,7 +82,7 @@ enum wh_chain_verdict wh_chain_before_write(const struct wh_chain_limits *limits
 }
 
 enum wh_chain_verdict wh_chain_at_time(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
-                                       uint64_t now_ns)
+				       uint64_t now_ns)
 {
 	if (state->deadline_ns == 0 || now_ns < state->deadline_ns)
 		return WH_CHAIN_GO_ON;

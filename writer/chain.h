@@ -25,7 +25,7 @@ struct wh_chain_name {
  * name in a chain of its own); what cannot stand in a file name becomes '-'. WH_ERR_INPUT: PATH names no file or is too
  * long. */
 WH_MUST_CHECK enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_chain_name *name,
-                                                 struct wh_error *error);
+						 struct wh_error *error);
 
 /* Writes the path of file NUMBER (from 1), opened at WALL_NS: stem_NUMBER_YYYYMMDDhhmmss.extension in local time, at
  * least five digits, as dumpcap names them, so that Wireshark's File Set follows the chain. */
@@ -40,28 +40,28 @@ struct wh_chain_limits {
 };
 
 struct wh_chain_state {
-	uint64_t files;          /* begun so far */
-	uint64_t closed_bytes;   /* in the files before the present one */
-	uint64_t file_bytes;     /* in the present file, without its trailer */
-	uint64_t deadline_ns;    /* monotonic; the present file ends then. 0: never */
+	uint64_t files;        /* begun so far */
+	uint64_t closed_bytes; /* in the files before the present one */
+	uint64_t file_bytes;   /* in the present file, without its trailer */
+	uint64_t deadline_ns;  /* monotonic; the present file ends then. 0: never */
 };
 
 enum wh_chain_verdict {
 	WH_CHAIN_GO_ON,
 	WH_CHAIN_NEXT_FILE,
-	WH_CHAIN_STOP_FILES,  /* the file that would be next is one too many */
+	WH_CHAIN_STOP_FILES, /* the file that would be next is one too many */
 	WH_CHAIN_STOP_BYTES
 };
 
 /* Whether NEXT_BYTES more, and TRAILER_BYTES to close the file, still belong into the present file. A file that is
  * due for size and for time at once gives way to one new file, not two. */
 enum wh_chain_verdict wh_chain_before_write(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
-                                            uint64_t next_bytes, uint64_t trailer_bytes);
+					    uint64_t next_bytes, uint64_t trailer_bytes);
 
 /* Whether the present file is due by the clock at NOW_NS (monotonic, so that a step of the wall clock changes
  * nothing). */
 enum wh_chain_verdict wh_chain_at_time(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
-                                       uint64_t now_ns);
+				       uint64_t now_ns);
 
 /* Takes note that a new file was begun at NOW_NS. The deadlines keep to the beat of the first file: a file that was
  * begun late or for its size does not move them, and beats that were missed are skipped. */

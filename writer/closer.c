@@ -20,13 +20,13 @@ struct wh_closer {
 	struct wh_closer_config config;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t work;   /* for the thread: something was handed over, or the end */
-	pthread_cond_t idle;   /* for the others: the thread has nothing left to do */
+	pthread_cond_t work; /* for the thread: something was handed over, or the end */
+	pthread_cond_t idle; /* for the others: the thread has nothing left to do */
 	struct wh_file *first, *last;
 	struct kept *oldest, *newest;
-	uint64_t kept_count;   /* files on the kept list */
-	uint64_t begun;        /* files begun */
-	uint64_t closed;       /* files closed */
+	uint64_t kept_count; /* files on the kept list */
+	uint64_t begun;      /* files begun */
+	uint64_t closed;     /* files closed */
 	bool busy, ending;
 };
 

@@ -24,7 +24,7 @@ struct wh_closer_config {
 
 /* Starts the thread. The caller owns *CLOSER. */
 WH_MUST_CHECK enum wh_status wh_closer_open(const struct wh_closer_config *config, struct wh_closer **closer,
-                                            struct wh_error *error);
+					    struct wh_error *error);
 
 /* Hands FILE (from malloc) over. Does not block. */
 void wh_closer_hand_over(struct wh_closer *closer, struct wh_file *file);

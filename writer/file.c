@@ -81,7 +81,7 @@ static int header_write(struct wh_file *file, enum wh_file_direct direct, const 
 }
 
 enum wh_status wh_file_open(struct wh_file *file, const char *path, enum wh_file_direct direct, const uint8_t *header,
-                            uint32_t length, struct wh_error *error)
+			    uint32_t length, struct wh_error *error)
 {
 	*file = (struct wh_file){ .allocates = true, .direct_fd = -1 };
 	snprintf(file->path, sizeof(file->path), "%s", path);
@@ -101,7 +101,7 @@ enum wh_status wh_file_open(struct wh_file *file, const char *path, enum wh_file
 		unlink(path);
 	if (direct == WH_FILE_DIRECT_ON && reason == EINVAL)
 		return wh_error_set(error, WH_ERR_SYSTEM,
-		                    "%s: the file system takes no direct writes (use --direct-io auto or off)", path);
+				    "%s: the file system takes no direct writes (use --direct-io auto or off)", path);
 	return wh_error_system(error, reason, "cannot create %s", path);
 }
 
@@ -112,7 +112,7 @@ enum wh_status wh_file_allocate(struct wh_file *file, uint64_t end, struct wh_er
 	int result = 0;
 	while (file->allocates) {
 		result = fallocate(file->buffered_fd, FALLOC_FL_KEEP_SIZE, (off_t)file->allocated,
-		                   (off_t)(end - file->allocated));
+				   (off_t)(end - file->allocated));
 		if (result == 0 || errno != EINTR)
 			break;
 	}

@@ -21,7 +21,7 @@ void wh_pcap_file_header_put(uint8_t *at, bool nanoseconds, uint32_t snapshot_le
 
 /* A record is 16 bytes longer than its frame, a slot at least 76: no slot is overwritten before it was read. */
 void wh_pcap_encode(const struct wh_encoding *encoding, uint8_t *block, uint32_t first_slot, uint32_t frames,
-                    struct wh_chunk *chunk)
+		    struct wh_chunk *chunk)
 {
 	uint8_t *at = block + first_slot;
 	uint8_t *to = block + WH_CHUNK_FIRST_SLOT;
@@ -35,7 +35,8 @@ void wh_pcap_encode(const struct wh_encoding *encoding, uint8_t *block, uint32_t
 		struct wh_slot slot = wh_slot_read(at, &encoding->rules);
 		uint32_t fraction = (uint32_t)(slot.ns % WH_NS_PER_SECOND);
 		const uint32_t header[4] = { (uint32_t)(slot.ns / WH_NS_PER_SECOND),
-			encoding->nanoseconds ? fraction : fraction / 1000, slot.captured, slot.original };
+					     encoding->nanoseconds ? fraction : fraction / 1000, slot.captured,
+					     slot.original };
 		memmove(to + WH_PCAP_RECORD_HEADER, slot.data, slot.captured);
 		memcpy(to, header, sizeof(header));
 		if (i == 0 || slot.ns < chunk->first_ns)

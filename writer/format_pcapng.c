@@ -67,9 +67,10 @@ enum wh_transcription wh_transcription_choose(uint32_t frames, uint32_t used_byt
 static inline struct record record_open(uint8_t *data, const struct wh_slot *slot, uint32_t interface, uint64_t lost)
 {
 	uint8_t *start = data - WH_EPB_HEADER;
-	const uint32_t header[WH_EPB_HEADER / 4] = {
-		WH_PCAPNG_EPB, 0, interface, (uint32_t)(slot->ns >> 32), (uint32_t)slot->ns, slot->captured, slot->original
-	};
+	const uint32_t header[WH_EPB_HEADER / 4] = { WH_PCAPNG_EPB,      0,
+						     interface,          (uint32_t)(slot->ns >> 32),
+						     (uint32_t)slot->ns, slot->captured,
+						     slot->original };
 	memcpy(start, header, sizeof(header));
 	uint8_t *end = data + slot->captured;
 	uint32_t padding = -slot->captured & 3;
@@ -120,7 +121,8 @@ static inline uint8_t *record_close(const struct record *record, uint8_t *end, b
 	size_t room = (size_t)(end - TRAILER_BYTES - at);
 	uint8_t *spare_at = NULL;
 	if (record->lost != 0 && room >= DROPCOUNT_BYTES) {
-		memcpy(option_head_put(at, OPTION_EPB_DROPCOUNT, sizeof(record->lost)), &record->lost, sizeof(record->lost));
+		memcpy(option_head_put(at, OPTION_EPB_DROPCOUNT, sizeof(record->lost)), &record->lost,
+		       sizeof(record->lost));
 		at += DROPCOUNT_BYTES;
 		room -= DROPCOUNT_BYTES;
 	}
@@ -169,7 +171,7 @@ static void tally_begin(struct wh_chunk *chunk, uint32_t frames)
 
 /* Closes the last RECORD of a chunk, whose options need so many bytes, and brings the chunk to a 4 KiB boundary. */
 static void seal(const struct record *record, uint32_t tail_bytes, uint8_t *block, uint32_t capacity,
-                 struct wh_chunk *chunk)
+		 struct wh_chunk *chunk)
 {
 	uint8_t *end = record->options + tail_bytes;
 	if (end > block + capacity)
@@ -218,7 +220,7 @@ static void head_of_chunk_put(const struct wh_encoding *encoding, uint32_t head_
  * its options would not fit. Its own slot header is free by now: move the frame down over it, as far as FLOOR allows.
  */
 static void last_frame_make_room(struct wh_slot *slot, uint64_t lost, const uint8_t *floor, const uint8_t *limit,
-                                 struct wh_chunk *chunk)
+				 struct wh_chunk *chunk)
 {
 	const struct record would_be = { .flags = slot->flags, .lost = lost };
 	const uint8_t *end = slot->data + slot->captured + (-slot->captured & 3) + record_tail_bytes(&would_be, true);
@@ -235,7 +237,7 @@ static void last_frame_make_room(struct wh_slot *slot, uint64_t lost, const uint
 
 /* The hot path of dense traffic: touches the slot headers only; the frames stay where the kernel put them. */
 static void encode_in_place(const struct wh_encoding *encoding, uint8_t *block, uint32_t capacity, uint8_t *at,
-                            uint32_t frames, struct wh_chunk *chunk)
+			    uint32_t frames, struct wh_chunk *chunk)
 {
 	uint32_t head_bytes = 0;
 	struct record record = { 0 };
@@ -253,7 +255,7 @@ static void encode_in_place(const struct wh_encoding *encoding, uint8_t *block, 
 		bool is_last = i + 1 == frames;
 		if (is_last) {
 			const uint8_t *floor = i == 0 ? block + wh_pcapng_head_bytes(1)
-			                              : record.options + record_tail_bytes(&record, false);
+						      : record.options + record_tail_bytes(&record, false);
 			last_frame_make_room(&slot, lost, floor, block + capacity, chunk);
 		}
 		if (i == 0)
@@ -275,7 +277,7 @@ static void encode_in_place(const struct wh_encoding *encoding, uint8_t *block, 
  * reach a slot that has not been read.
  */
 static void encode_compact(const struct wh_encoding *encoding, bool sealed, uint8_t *block, uint32_t capacity,
-                           uint8_t *at, uint32_t frames, struct wh_chunk *chunk)
+			   uint8_t *at, uint32_t frames, struct wh_chunk *chunk)
 {
 	uint8_t *to = block + WH_CHUNK_FIRST_SLOT;
 	uint8_t *spare = NULL;
@@ -307,13 +309,14 @@ static void encode_compact(const struct wh_encoding *encoding, bool sealed, uint
 }
 
 void wh_pcapng_encode(const struct wh_encoding *encoding, enum wh_transcription how, uint8_t *block, uint32_t capacity,
-                      uint32_t first_slot, uint32_t frames, struct wh_chunk *chunk)
+		      uint32_t first_slot, uint32_t frames, struct wh_chunk *chunk)
 {
 	tally_begin(chunk, frames);
 	if (how == WH_TRANSCRIBE_IN_PLACE)
 		encode_in_place(encoding, block, capacity, block + first_slot, frames, chunk);
 	else
-		encode_compact(encoding, how == WH_TRANSCRIBE_COMPACT, block, capacity, block + first_slot, frames, chunk);
+		encode_compact(encoding, how == WH_TRANSCRIBE_COMPACT, block, capacity, block + first_slot, frames,
+			       chunk);
 }
 
 void wh_pcapng_cut(struct wh_chunk *chunk, uint32_t frames)

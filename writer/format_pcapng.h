@@ -20,24 +20,21 @@
 #include "writer/ring_slot.h"
 
 /* Types and codes with the top bit set are for local use: every reader must skip what it does not know. */
-enum {
-	WH_PCAPNG_EPB = 6,
-	WH_PCAPNG_ISB = 5
-};
-#define WH_PCAPNG_SHB         0x0A0D0D0Au
-#define WH_PCAPNG_IDB         0x00000001u
-#define WH_PCAPNG_CHUNK_HEAD  0x80005748u /* local use, "WH" */
-#define WH_PCAPNG_FILLER      0x80005746u /* local use, "WF": takes the room up to the next boundary */
-#define WH_CHUNK_MAGIC        0x4B434857u /* "WHCK" in a little-endian file */
+enum { WH_PCAPNG_EPB = 6, WH_PCAPNG_ISB = 5 };
+#define WH_PCAPNG_SHB        0x0A0D0D0Au
+#define WH_PCAPNG_IDB        0x00000001u
+#define WH_PCAPNG_CHUNK_HEAD 0x80005748u /* local use, "WH" */
+#define WH_PCAPNG_FILLER     0x80005746u /* local use, "WF": takes the room up to the next boundary */
+#define WH_CHUNK_MAGIC       0x4B434857u /* "WHCK" in a little-endian file */
 
 enum {
-	WH_FILE_ALIGNMENT = 4096,     /* chunks start and end on multiples of this; direct I/O asks for it */
+	WH_FILE_ALIGNMENT = 4096, /* chunks start and end on multiples of this; direct I/O asks for it */
 	WH_CHUNK_VERSION = 1,
-	WH_CHUNK_HEAD_FIXED = 64,     /* bytes of a head before its records */
+	WH_CHUNK_HEAD_FIXED = 64, /* bytes of a head before its records */
 	WH_CHUNK_RECORD_BYTES = 24,
-	WH_CHUNK_FIRST_SLOT = 256,    /* offset of the first frame slot in a ring block that is to become a chunk */
+	WH_CHUNK_FIRST_SLOT = 256, /* offset of the first frame slot in a ring block that is to become a chunk */
 	WH_EPB_HEADER = 28,
-	WH_SPARE_OPTION_BYTES = 12    /* a filler option of the size of epb_dropcount, to be overwritten in place */
+	WH_SPARE_OPTION_BYTES = 12 /* a filler option of the size of epb_dropcount, to be overwritten in place */
 };
 
 /* What a chunk's head says of one source. */
@@ -61,9 +58,9 @@ struct wh_chunk_head {
 	uint64_t sequence;     /* counts the chunks of a chain, from 0; stamped by the writer */
 	uint32_t chunk_length; /* bytes to the end of the chunk; 0 while it may still grow */
 	uint32_t frames;
-	uint64_t first_ns;     /* earliest and latest time of a frame in it; 0 where there is none */
+	uint64_t first_ns; /* earliest and latest time of a frame in it; 0 where there is none */
 	uint64_t last_ns;
-	uint64_t lost;         /* frames lost and not told of in an earlier chunk */
+	uint64_t lost; /* frames lost and not told of in an earlier chunk */
 };
 _Static_assert(sizeof(struct wh_chunk_head) == WH_CHUNK_HEAD_FIXED, "the head is a file format");
 _Static_assert(offsetof(struct wh_chunk_head, magic) == 8, "the magic must cover the ring block's status word");
@@ -98,11 +95,11 @@ uint32_t wh_transcription_run_limit(uint32_t capacity);
  * Reads and writes BLOCK only; does not allocate.
  */
 void wh_pcapng_encode(const struct wh_encoding *encoding, enum wh_transcription how, uint8_t *block, uint32_t capacity,
-                      uint32_t first_slot, uint32_t frames, struct wh_chunk *chunk);
+		      uint32_t first_slot, uint32_t frames, struct wh_chunk *chunk);
 
 /* The same for classic pcap (format_pcap.c): always a run of bare records. */
 void wh_pcap_encode(const struct wh_encoding *encoding, uint8_t *block, uint32_t first_slot, uint32_t frames,
-                    struct wh_chunk *chunk);
+		    struct wh_chunk *chunk);
 
 /* Shortens CHUNK to its first FRAMES frames (fewer than it has, at least 1), for a capture that stops after a count. A
  * sealed chunk stays one. */
@@ -141,12 +138,12 @@ uint8_t *wh_pcapng_spare_remove(uint8_t *record, uint8_t *end);
 /* What an Interface Description Block says. Strings are borrowed for the call; NULL or 0: left out. */
 struct wh_interface_description {
 	const char *name;
-	const char *filter;      /* the capture filter's text */
+	const char *filter; /* the capture filter's text */
 	const char *operating_system;
 	uint16_t link_type;
 	uint32_t snapshot_length;
-	uint64_t speed_bits;     /* bits per second */
-	const uint8_t *mac;      /* 6 bytes */
+	uint64_t speed_bits; /* bits per second */
+	const uint8_t *mac;  /* 6 bytes */
 };
 
 /* The counters in an Interface Statistics Block, since the beginning of the capture. */

@@ -36,7 +36,14 @@ _Static_assert(sizeof(struct tpacket3_hdr) == WH_SLOT_ADDRESS_AT, "TPACKET_ALIGN
 /* Direction and kind of reception in the bits of epb_flags (draft-ietf-opsawg-pcapng, section 4.3.1). */
 static inline uint32_t wh_slot_flags(uint8_t packet_type)
 {
-	enum { INBOUND = 1, OUTBOUND = 2, UNICAST = 1 << 2, MULTICAST = 2 << 2, BROADCAST = 3 << 2, PROMISCUOUS = 4 << 2 };
+	enum {
+		INBOUND = 1,
+		OUTBOUND = 2,
+		UNICAST = 1 << 2,
+		MULTICAST = 2 << 2,
+		BROADCAST = 3 << 2,
+		PROMISCUOUS = 4 << 2
+	};
 	switch (packet_type) {
 	case PACKET_HOST:
 		return INBOUND | UNICAST;

@@ -24,11 +24,11 @@
 struct wh_write {
 	int fd;
 	const uint8_t *base;
-	uint32_t length;   /* bytes */
-	uint64_t offset;   /* in the file, or WH_OFFSET_STREAM */
-	int buffer;        /* registered buffer that base lies in, or WH_BUFFER_NONE */
-	uint32_t done;     /* sink: bytes written so far */
-	int os_error;      /* result: 0 or an errno; ECANCELED where discard() took it back */
+	uint32_t length;       /* bytes */
+	uint64_t offset;       /* in the file, or WH_OFFSET_STREAM */
+	int buffer;            /* registered buffer that base lies in, or WH_BUFFER_NONE */
+	uint32_t done;         /* sink: bytes written so far */
+	int os_error;          /* result: 0 or an errno; ECANCELED where discard() took it back */
 	struct wh_write *next; /* sink: its queue; in a list of results, the next one */
 };
 
@@ -43,14 +43,14 @@ struct wh_sink_ops {
 	void (*retry)(struct wh_sink *sink, struct wh_write *write);
 	/*
 	 * Starts what is queued and returns the writes that have come back, in order, as a list. With WAIT_NS > 0 and
-	 * nothing to return, sleeps until a write comes back, wake() is called or WAIT_NS have passed. After a write has
-	 * failed the sink halts: nothing more is started until retry() or discard().
+	 * nothing to return, sleeps until a write comes back, wake() is called or WAIT_NS have passed. After a write
+	 * has failed the sink halts: nothing more is started until retry() or discard().
 	 */
 	struct wh_write *(*reap)(struct wh_sink *sink, uint64_t wait_ns);
 	/* Takes back all that is queued and not begun: it comes back with ECANCELED from the next reap(). */
 	void (*discard)(struct wh_sink *sink);
-	/* Makes LENGTH bytes at BASE known as registered buffer SLOT; false where that cannot be had (the writes then go
-	 * without). LENGTH 0 takes the slot back. */
+	/* Makes LENGTH bytes at BASE known as registered buffer SLOT; false where that cannot be had (the writes then
+	 * go without). LENGTH 0 takes the slot back. */
 	bool (*register_buffer)(struct wh_sink *sink, int slot, void *base, uint64_t length);
 	/* Ends a sleep in reap(), now or the next time. Any thread, any number of times. */
 	void (*wake)(struct wh_sink *sink);

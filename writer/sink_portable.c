@@ -32,16 +32,27 @@ static void portable_retry(struct wh_sink *sink, struct wh_write *write)
 	portable->halted = false;
 }
 
+/* Whoever started us may have made the descriptor non-blocking; then this waits in write(2)'s place. */
+static void room_wait(int fd)
+{
+	struct pollfd event = { .fd = fd, .events = POLLOUT };
+	poll(&event, 1, -1);
+}
+
 static int carry_out(struct wh_write *job)
 {
 	while (job->done < job->length) {
 		const uint8_t *at = job->base + job->done;
 		size_t rest = job->length - job->done;
 		ssize_t count = job->offset == WH_OFFSET_STREAM
-		                    ? write(job->fd, at, rest)
-		                    : pwrite(job->fd, at, rest, (off_t)(job->offset + job->done));
+				    ? write(job->fd, at, rest)
+				    : pwrite(job->fd, at, rest, (off_t)(job->offset + job->done));
 		if (count < 0 && errno == EINTR)
 			continue;
+		if (count < 0 && errno == EAGAIN) {
+			room_wait(job->fd);
+			continue;
+		}
 		if (count < 0)
 			return errno;
 		if (count == 0)
@@ -63,7 +74,7 @@ static struct wh_write *portable_reap(struct wh_sink *sink, uint64_t wait_ns)
 	if (portable->back.first == NULL && wait_ns > 0) {
 		struct pollfd event = { .fd = portable->wake_fd, .events = POLLIN };
 		struct timespec wait = { .tv_sec = (time_t)(wait_ns / WH_NS_PER_SECOND),
-			.tv_nsec = (long)(wait_ns % WH_NS_PER_SECOND) };
+					 .tv_nsec = (long)(wait_ns % WH_NS_PER_SECOND) };
 		uint64_t count;
 		if (ppoll(&event, 1, &wait, NULL) == 1 && read(portable->wake_fd, &count, sizeof(count)) < 0)
 			return NULL;

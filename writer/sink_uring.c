@@ -21,11 +21,11 @@ struct uring {
 	struct wh_sink sink;
 	struct io_uring ring;
 	struct wh_write_queue queued;
-	struct wh_write_queue chain;     /* with the kernel, or to be queued again when the chain is back */
-	uint32_t chain_out;              /* completions of the chain that are still to come */
+	struct wh_write_queue chain; /* with the kernel, or to be queued again when the chain is back */
+	uint32_t chain_out;          /* completions of the chain that are still to come */
 	struct wh_write_queue back;
 	bool halted;
-	bool table;                      /* the kernel has a table of registered buffers */
+	bool table; /* the kernel has a table of registered buffers */
 	bool wake_armed;
 	int wake_fd;
 	bool slot_used[WH_SINK_BUFFER_SLOTS];
@@ -58,7 +58,8 @@ static void chain_start(struct uring *uring)
 		const uint8_t *at = write->base + write->done;
 		uint32_t rest = write->length - write->done;
 		if (write->buffer != WH_BUFFER_NONE && uring->slot_used[write->buffer])
-			io_uring_prep_write_fixed(entry, write->fd, at, rest, write->offset + write->done, write->buffer);
+			io_uring_prep_write_fixed(entry, write->fd, at, rest, write->offset + write->done,
+						  write->buffer);
 		else
 			io_uring_prep_write(entry, write->fd, at, rest, write->offset + write->done);
 		entry->flags |= IOSQE_IO_LINK;
@@ -144,7 +145,7 @@ static struct wh_write *uring_reap(struct wh_sink *sink, uint64_t wait_ns)
 	bool sleep = wait_ns > 0 && uring->back.first == NULL;
 	if (sleep) {
 		struct __kernel_timespec wait = { .tv_sec = (long long)(wait_ns / WH_NS_PER_SECOND),
-			.tv_nsec = (long long)(wait_ns % WH_NS_PER_SECOND) };
+						  .tv_nsec = (long long)(wait_ns % WH_NS_PER_SECOND) };
 		struct io_uring_cqe *completion;
 		/* EINTR, ETIME and EAGAIN all mean: look at what is there, and come again. */
 		int ignored = io_uring_submit_and_wait_timeout(&uring->ring, &completion, 1, &wait, NULL);

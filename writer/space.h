@@ -19,10 +19,10 @@ uint64_t wh_space_limit(const struct wh_space *space, double percent);
 
 /*
  * How many bytes, a multiple of ALIGNMENT (a power of two), may be allocated without the free space falling below
- * PERCENT: at most WANTED. A margin for the file system's own records (extent trees, bitmaps, journal) is kept back, and
- * of the rest at most half is granted: while ext4 allocates, it counts the blocks twice for a moment (as taken and as
- * claimed: fs/ext4/mballoc.c, ext4_mb_mark_diskspace_used), and not even then may the free share be too small.
- * With PERCENT 0 there is no watermark: WANTED is returned and the file system decides.
+ * PERCENT: at most WANTED. A margin for the file system's own records (extent trees, bitmaps, journal) is kept back,
+ * and of the rest at most half is granted: while ext4 allocates, it counts the blocks twice for a moment (as taken and
+ * as claimed: fs/ext4/mballoc.c, ext4_mb_mark_diskspace_used), and not even then may the free share be too small. With
+ * PERCENT 0 there is no watermark: WANTED is returned and the file system decides.
  */
 uint64_t wh_space_grant(const struct wh_space *space, double percent, uint64_t wanted, uint64_t alignment);
 

@@ -5,10 +5,10 @@
 
 enum { STAGES = 2, STAGE_BYTES = WH_STREAM_STAGE_BYTES / STAGES, FILLER_LEAST = 12 };
 _Static_assert(WH_CHUNK_HEAD_FIXED + WH_STREAM_SOURCES * WH_CHUNK_RECORD_BYTES + 4 <= STAGE_BYTES,
-               "a head with all its records must fit a stage");
+	       "a head with all its records must fit a stage");
 
 void wh_stream_begin(struct wh_stream *stream, bool pcapng, uint8_t *buffer, uint32_t capacity, uint64_t file_offset,
-                     uint32_t sources)
+		     uint32_t sources)
 {
 	*stream = (struct wh_stream){
 		.open = true,
@@ -16,7 +16,9 @@ void wh_stream_begin(struct wh_stream *stream, bool pcapng, uint8_t *buffer, uin
 		.buffer = buffer,
 		.capacity = capacity,
 		.file_offset = file_offset,
-		.record_room = sources == 0 ? 1 : sources > WH_STREAM_SOURCES ? WH_STREAM_SOURCES : sources,
+		.record_room = sources == 0                  ? 1
+			       : sources > WH_STREAM_SOURCES ? WH_STREAM_SOURCES
+							     : sources,
 	};
 	if (!pcapng)
 		return;
@@ -50,7 +52,7 @@ bool wh_stream_takes(const struct wh_stream *stream, uint32_t length, uint16_t s
 }
 
 void wh_stream_note(struct wh_stream *stream, uint16_t source, uint16_t interface, uint64_t received, uint64_t dropped,
-                    uint64_t lost)
+		    uint64_t lost)
 {
 	struct wh_chunk_record *record = record_find(stream, source);
 	if (record == NULL && stream->head.record_count < stream->record_room) {
@@ -78,9 +80,10 @@ void wh_stream_count(struct wh_stream *stream, uint16_t source, uint32_t frames)
 
 uint64_t wh_stream_append_run(struct wh_stream *stream, const struct wh_chunk *chunk)
 {
-	if (stream->tail_record >= stream->flushed && stream->tail_record != 0 && stream->tail_source == chunk->source) {
-		const uint8_t *end = wh_pcapng_spare_remove(stream->buffer + stream->tail_record,
-		                                            stream->buffer + stream->used);
+	if (stream->tail_record >= stream->flushed && stream->tail_record != 0 &&
+	    stream->tail_source == chunk->source) {
+		const uint8_t *end =
+		    wh_pcapng_spare_remove(stream->buffer + stream->tail_record, stream->buffer + stream->used);
 		stream->used = (uint32_t)(end - stream->buffer);
 	}
 	uint32_t at = stream->used;
@@ -88,7 +91,8 @@ uint64_t wh_stream_append_run(struct wh_stream *stream, const struct wh_chunk *c
 	stream->used += chunk->length;
 	stream->tail_record = chunk->spare_option != 0 ? at + chunk->last_record : 0;
 	stream->tail_source = chunk->source;
-	wh_stream_note(stream, chunk->source, chunk->interface, chunk->received_total, chunk->dropped_total, chunk->lost);
+	wh_stream_note(stream, chunk->source, chunk->interface, chunk->received_total, chunk->dropped_total,
+		       chunk->lost);
 	struct wh_chunk_record *record = record_find(stream, chunk->source);
 	if (record != NULL)
 		record->frames += chunk->frames;
@@ -136,7 +140,7 @@ void wh_stream_seal(struct wh_stream *stream)
 }
 
 uint32_t wh_stream_flush(struct wh_stream *stream, uint64_t session, uint64_t sequence,
-                         struct wh_stream_piece pieces[2])
+			 struct wh_stream_piece pieces[2])
 {
 	bool news = stream->used != stream->flushed;
 	if (!news && !(stream->pcapng && stream->head_is_new))

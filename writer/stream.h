@@ -20,8 +20,8 @@
 #include "writer/format_pcapng.h"
 
 enum {
-	WH_STREAM_SOURCES = 80,        /* sources that one stretch can tell of */
-	WH_STREAM_STAGE_BYTES = 4096   /* behind the buffer: two copies of a head that are out for writing */
+	WH_STREAM_SOURCES = 80,      /* sources that one stretch can tell of */
+	WH_STREAM_STAGE_BYTES = 4096 /* behind the buffer: two copies of a head that are out for writing */
 };
 
 struct wh_stream_count {
@@ -32,19 +32,19 @@ struct wh_stream_count {
 struct wh_stream {
 	bool open;
 	bool pcapng;
-	uint8_t *buffer;        /* capacity + WH_STREAM_STAGE_BYTES bytes */
-	uint32_t capacity;      /* a multiple of 4 KiB */
-	uint64_t file_offset;   /* of the buffer's first byte, a multiple of 4 KiB */
+	uint8_t *buffer;      /* capacity + WH_STREAM_STAGE_BYTES bytes */
+	uint32_t capacity;    /* a multiple of 4 KiB */
+	uint64_t file_offset; /* of the buffer's first byte, a multiple of 4 KiB */
 	uint32_t used;
-	uint32_t flushed;       /* bytes handed out for writing */
-	uint32_t stages;        /* head copies handed out */
-	bool head_is_new;       /* the head says more than what was handed out */
+	uint32_t flushed; /* bytes handed out for writing */
+	uint32_t stages;  /* head copies handed out */
+	bool head_is_new; /* the head says more than what was handed out */
 	struct wh_chunk_head head;
 	struct wh_chunk_record records[WH_STREAM_SOURCES];
 	uint32_t record_room;
 	struct wh_stream_count unflushed[WH_STREAM_SOURCES]; /* frames put in since the last flush, by source */
 	uint32_t unflushed_count;
-	uint32_t tail_record;   /* offset of the last record if its spare option may still be taken out, else 0 */
+	uint32_t tail_record; /* offset of the last record if its spare option may still be taken out, else 0 */
 	uint16_t tail_source;
 };
 
@@ -58,7 +58,7 @@ struct wh_stream_piece {
 
 /* Begins a stretch in BUFFER at FILE_OFFSET, for up to SOURCES sources (pcapng). */
 void wh_stream_begin(struct wh_stream *stream, bool pcapng, uint8_t *buffer, uint32_t capacity, uint64_t file_offset,
-                     uint32_t sources);
+		     uint32_t sources);
 
 /* pcapng: whether LENGTH bytes of SOURCE still fit. Classic pcap: always (see wh_stream_append_bytes()). */
 bool wh_stream_takes(const struct wh_stream *stream, uint32_t length, uint16_t source);
@@ -73,7 +73,7 @@ void wh_stream_advance(struct wh_stream *stream, uint32_t length);
 
 /* pcapng: writes SOURCE's totals down in the head, and that LOST more frames were lost. */
 void wh_stream_note(struct wh_stream *stream, uint16_t source, uint16_t interface, uint64_t received, uint64_t dropped,
-                    uint64_t lost);
+		    uint64_t lost);
 
 /* Classic pcap: appends as much of LENGTH bytes as there is room for, and returns that. */
 uint32_t wh_stream_append_bytes(struct wh_stream *stream, const uint8_t *bytes, uint32_t length);
@@ -88,6 +88,6 @@ void wh_stream_seal(struct wh_stream *stream);
  * the head. At most two flushes with a head may be out at a time. Returns the number of pieces; 0: nothing is new. The
  * pieces' bytes are the stream's buffer and stay as they are. */
 uint32_t wh_stream_flush(struct wh_stream *stream, uint64_t session, uint64_t sequence,
-                         struct wh_stream_piece pieces[2]);
+			 struct wh_stream_piece pieces[2]);
 
 #endif

@@ -24,7 +24,7 @@ static void file_closed(void *context, const char *path, const struct wh_error *
 {
 	struct wh_writer *writer = context;
 	if (error != NULL)
-		event_send(writer, WH_WRITER_NOTICE, 0, error->text);
+		event_send(writer, WH_WRITER_STOP_ERROR, 0, error->text);
 	event_send(writer, WH_WRITER_FILE_CLOSED, 0, path);
 }
 
@@ -36,8 +36,9 @@ static enum wh_status directory_check(struct wh_writer *writer, struct wh_error 
 	if (writer->directory_fd < 0) {
 		int reason = errno;
 		if (reason == ENOENT)
-			return wh_error_set(error, WH_ERR_INPUT, "the directory %s does not exist: make it first (mkdir -p %s)",
-			                    directory, directory);
+			return wh_error_set(error, WH_ERR_INPUT,
+					    "the directory %s does not exist: make it first (mkdir -p %s)", directory,
+					    directory);
 		return wh_error_system(error, reason, "cannot use the directory %s", directory);
 	}
 	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
@@ -48,10 +49,11 @@ static enum wh_status directory_check(struct wh_writer *writer, struct wh_error 
 	double percent = writer->config.min_free_percent;
 	uint64_t least = (uint64_t)writer->config.block_bytes + 4 * WH_FILE_ALIGNMENT;
 	if (wh_space_grant(&space, percent, least, WH_FILE_ALIGNMENT) < (least & ~(uint64_t)(WH_FILE_ALIGNMENT - 1)))
-		return wh_error_set(error, WH_ERR_NO_SPACE,
-		                    "only %.1f %% of the file system of %s is free, and the limit is %g %%: make room there or "
-		                    "choose a lower --min-free",
-		                    wh_space_percent(&space), directory, percent);
+		return wh_error_set(
+		    error, WH_ERR_NO_SPACE,
+		    "only %.1f %% of the file system of %s is free, and the limit is %g %%: make room there or "
+		    "choose a lower --min-free",
+		    wh_space_percent(&space), directory, percent);
 	writer->free_percent = wh_space_percent(&space);
 	return WH_OK;
 }
@@ -71,8 +73,8 @@ static enum wh_status sink_open(struct wh_writer *writer, struct wh_error *error
 
 enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_writer **opened, struct wh_error *error)
 {
-	struct wh_writer *writer = aligned_alloc(WH_CACHE_LINE,
-	                                         (sizeof(*writer) + WH_CACHE_LINE - 1) & ~(size_t)(WH_CACHE_LINE - 1));
+	struct wh_writer *writer =
+	    aligned_alloc(WH_CACHE_LINE, (sizeof(*writer) + WH_CACHE_LINE - 1) & ~(size_t)(WH_CACHE_LINE - 1));
 	if (writer == NULL)
 		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
 	memset(writer, 0, sizeof(*writer));
@@ -99,7 +101,8 @@ enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_w
 	if (status == WH_OK && !writer->to_stream)
 		status = directory_check(writer, error);
 	if (status == WH_OK)
-		status = wh_pool_open(&writer->pool, WH_WRITER_BUFFERS, writer->buffer_bytes + WH_STREAM_STAGE_BYTES, error);
+		status =
+		    wh_pool_open(&writer->pool, WH_WRITER_BUFFERS, writer->buffer_bytes + WH_STREAM_STAGE_BYTES, error);
 	if (status == WH_OK)
 		status = sink_open(writer, error);
 	if (status != WH_OK) {
@@ -125,13 +128,13 @@ static void mail_send(struct wh_writer *writer, bool *word)
 
 /* With the lock held. Classic pcap has one link type for the whole file (draft-ietf-opsawg-pcap, section 4). */
 static enum wh_status link_type_check(const struct wh_writer *writer, const struct wh_writer_source *source,
-                                      struct wh_error *error)
+				      struct wh_error *error)
 {
 	if (writer->pcapng || writer->interface_count == 0 || writer->interfaces[0].link_type == source->link_type)
 		return WH_OK;
 	return wh_error_set(error, WH_ERR_INPUT,
-	                    "a pcap file holds one link type, but %s and %s differ: use pcapng or --per-interface",
-	                    writer->interfaces[0].name, source->interface_name);
+			    "a pcap file holds one link type, but %s and %s differ: use pcapng or --per-interface",
+			    writer->interfaces[0].name, source->interface_name);
 }
 
 /* With the lock held: a place for one more input, NULL where there is none. */
@@ -177,7 +180,7 @@ enum wh_status wh_writer_attach(struct wh_writer *writer, struct wh_writer_sourc
 	struct wh_input *input = status == WH_OK ? input_place(writer, &place) : NULL;
 	if (status == WH_OK && (input == NULL || (source->new_interface && writer->interface_count == WH_WRITER_TABLE)))
 		status = wh_error_set(error, WH_ERR_MEMORY, "no room for one more adapter in this capture");
-	if (status == WH_OK) {
+	if (status == WH_OK && input != NULL) {
 		if (source->new_interface)
 			interface_add(writer, source);
 		source->buffer = source->memory != NULL && place < WH_SINK_BUFFER_SLOTS ? (int)place : WH_BUFFER_NONE;
@@ -203,7 +206,7 @@ static void inputs_take(struct wh_writer *writer)
 		input->active = true;
 		if (input->source.buffer != WH_BUFFER_NONE)
 			writer->sink->ops->register_buffer(writer->sink, input->source.buffer, input->source.memory,
-			                                   input->source.memory_bytes);
+							   input->source.memory_bytes);
 	}
 	pthread_mutex_unlock(&writer->lock);
 	if (writer->file != NULL && writer->phase == WH_PHASE_TAKING)

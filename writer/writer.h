@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The writer: one thread for one chain of files. It pops chunks from its sources' rings, gives each its place in a file,
- * writes them in order and gives them back. It decides when a file ends, watches the free space ahead of every
+ * The writer: one thread for one chain of files. It pops chunks from its sources' rings, gives each its place in a
+ * file, writes them in order and gives them back. It decides when a file ends, watches the free space ahead of every
  * allocation, and accounts for every frame that it was handed: written, discarded, or past the end of the capture.
  */
 #ifndef WH_WRITER_WRITER_H
@@ -28,67 +28,67 @@ enum wh_writer_event {
 	WH_WRITER_STOP_COUNT,   /* a limit of the configuration was reached; what comes later is not taken */
 	WH_WRITER_STOP_FILES,
 	WH_WRITER_STOP_BYTES,
-	WH_WRITER_STOP_SPACE,   /* text: one line for a person */
-	WH_WRITER_STOP_ERROR,   /* text: one line for a person */
-	WH_WRITER_NOTICE        /* text: a fall-back that was taken */
+	WH_WRITER_STOP_SPACE, /* text: one line for a person */
+	WH_WRITER_STOP_ERROR, /* text: one line for a person */
+	WH_WRITER_NOTICE      /* text: a fall-back that was taken */
 };
 
 struct wh_writer_config {
-	const char *path;            /* as given with -w; "-": standard output. Borrowed for wh_writer_open() */
-	const char *tag;             /* adapter's name for a chain of its own, or NULL. Borrowed likewise */
+	const char *path; /* as given with -w; "-": standard output. Borrowed for wh_writer_open() */
+	const char *tag;  /* adapter's name for a chain of its own, or NULL. Borrowed likewise */
 	enum wh_writer_format format;
 	struct wh_chain_limits limits;
-	uint32_t keep_files;         /* newest files to keep, 0: all */
-	uint64_t stop_after_frames;  /* 0: no such limit */
+	uint32_t keep_files;        /* newest files to keep, 0: all */
+	uint64_t stop_after_frames; /* 0: no such limit */
 	double min_free_percent;
-	bool recycle;                /* delete this chain's oldest closed files when space is short */
+	bool recycle; /* delete this chain's oldest closed files when space is short */
 	enum wh_file_direct direct;
 	uint32_t snapshot_length;
-	uint32_t block_bytes;        /* of the rings that will be attached: the largest chunk */
+	uint32_t block_bytes; /* of the rings that will be attached: the largest chunk */
 	uint64_t session;
-	char application[128];       /* for the section header */
+	char application[128]; /* for the section header */
 	char operating_system[256];
-	const char *filter;          /* for the interface blocks. Borrowed until wh_writer_close() */
+	const char *filter; /* for the interface blocks. Borrowed until wh_writer_close() */
 	void (*event)(void *context, enum wh_writer_event event, uint64_t number, const char *text);
 	void *event_context;
 };
 
 /* Counters of one source that the writer keeps; written by the writer's thread, relaxed, read by any. */
 struct wh_writer_counters {
-	alignas(WH_CACHE_LINE) _Atomic uint64_t frames_written;   /* their write has completed */
-	_Atomic uint64_t frames_discarded; /* lost to a write error or to a full disk */
-	_Atomic uint64_t frames_surplus;   /* came after the capture had reached its limit; not part of it */
-	_Atomic uint64_t lost_surplus;     /* drops of the ring after that */
-	_Atomic uint64_t bytes_captured;   /* packet bytes that were given a place in a file */
+	alignas(WH_CACHE_LINE) _Atomic uint64_t frames_written; /* their write has completed */
+	_Atomic uint64_t frames_discarded;                      /* lost to a write error or to a full disk */
+	_Atomic uint64_t frames_surplus; /* came after the capture had reached its limit; not part of it */
+	_Atomic uint64_t lost_surplus;   /* drops of the ring after that */
+	_Atomic uint64_t bytes_captured; /* packet bytes that were given a place in a file */
 	_Atomic uint64_t frames_truncated;
 };
 
 /* One source, as it is attached. */
 struct wh_writer_source {
-	struct wh_spsc *ring;               /* of struct wh_chunk *; the writer's thread pops */
+	struct wh_spsc *ring; /* of struct wh_chunk *; the writer's thread pops */
 	struct wh_writer_counters *counters;
-	const _Atomic uint64_t *dropped_nic;/* the interface's, for its statistics block; may be NULL */
-	void *memory;                       /* what the chunks' bytes lie in, to be registered with the sink; or NULL */
+	const _Atomic uint64_t *dropped_nic; /* the interface's, for its statistics block; may be NULL */
+	void *memory; /* what the chunks' bytes lie in, to be registered with the sink; or NULL */
 	uint64_t memory_bytes;
-	uint16_t source;                    /* number over the whole engine */
+	uint16_t source; /* number over the whole engine */
 	/* The interface it captures on: a new one, or (for a second capture thread) one that is already known. */
 	bool new_interface;
-	uint16_t interface;                 /* in: the known one. Out: the id in this chain's files */
+	uint16_t interface; /* in: the known one. Out: the id in this chain's files */
 	char interface_name[64];
 	uint16_t link_type;
 	uint64_t speed_bits;
 	uint8_t mac[6];
 	bool has_mac;
-	int buffer;                         /* out: what to put into the chunks' buffer field */
+	int buffer; /* out: what to put into the chunks' buffer field */
 };
 
 struct wh_writer_totals {
 	uint64_t bytes_on_disk;
-	uint64_t bytes_copied;      /* packet bytes copied or moved, by the sources and by the writer */
+	uint64_t bytes_copied; /* packet bytes copied or moved, by the sources and by the writer */
 	uint64_t files;
-	uint64_t latency_max_ns;    /* longest time from queueing a write to its completion */
+	uint64_t latency_max_ns; /* longest time from queueing a write to its completion */
 	char current_file[WH_PATH_BYTES];
-	double free_percent;        /* negative where it is not known (standard output) */
+	double free_percent; /* negative where it is not known (standard output) */
 	uint64_t free_bytes_to_limit;
 };
 
@@ -96,12 +96,12 @@ struct wh_writer;
 
 /* Checks the path, the directory and its free space, and opens a sink. Creates nothing. The caller owns *WRITER. */
 WH_MUST_CHECK enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_writer **writer,
-                                            struct wh_error *error);
+					    struct wh_error *error);
 
 /* Adds a source, before the start or while the writer runs. Any thread, one at a time. SOURCE is copied; what it points
  * to must live until WH_WRITER_SOURCE_ENDED. WH_ERR_INPUT: a pcap file cannot hold this link type beside the first. */
 WH_MUST_CHECK enum wh_status wh_writer_attach(struct wh_writer *writer, struct wh_writer_source *source,
-                                              struct wh_error *error);
+					      struct wh_error *error);
 
 /* Creates the first file and starts the threads. On failure nothing is left on disk. */
 WH_MUST_CHECK enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error);
@@ -112,7 +112,8 @@ void wh_writer_wake(struct wh_writer *writer);
 /* Asks for a new file. Any thread. */
 void wh_writer_rotate(struct wh_writer *writer);
 
-/* Looks at the free space (statvfs) and has the writer act on it. Any one thread but the writer's; about once a second. */
+/* Looks at the free space (statvfs) and has the writer act on it. Any one thread but the writer's; about once a second.
+ */
 void wh_writer_watch_space(struct wh_writer *writer);
 
 /* Waits until every source has ended (each must have pushed its WH_CHUNK_END, or be about to), all that was handed over

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the writer's thread does with its files: where each byte goes, when a file ends, and how much disk it may take. */
+/* What the writer's thread does with its files: where each byte goes, when a file ends, and how much disk it may take.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,7 +93,7 @@ static void flush_came_back(struct wh_writer *writer, struct wh_flush *flush, bo
 			input_discard(input, flush->counts[i].frames);
 		else
 			atomic_fetch_add_explicit(&input->source.counters->frames_written, flush->counts[i].frames,
-			                          memory_order_relaxed);
+						  memory_order_relaxed);
 	}
 	if (flush->buffer != NULL)
 		wh_pool_release(&writer->pool, flush->buffer);
@@ -124,7 +125,7 @@ static void job_finish(struct wh_writer *writer, struct wh_job *job)
 		struct wh_input *input = job->input;
 		if (written)
 			atomic_fetch_add_explicit(&input->source.counters->frames_written, job->chunk->frames,
-			                          memory_order_relaxed);
+						  memory_order_relaxed);
 		else
 			input_discard(input, job->chunk->frames);
 		input->outstanding--;
@@ -149,7 +150,8 @@ static bool direct_fall_back(struct wh_writer *writer, struct wh_job *job)
 	    writer->config.direct == WH_FILE_DIRECT_ON)
 		return false;
 	if (job->file->direct)
-		event_send(writer, WH_WRITER_NOTICE, "the file system refuses direct writes; writing through the page cache");
+		event_send(writer, WH_WRITER_NOTICE,
+			   "the file system refuses direct writes; writing through the page cache");
 	job->file->direct = false;
 	job->write.fd = job->file->buffered_fd;
 	writer->sink->ops->retry(writer->sink, &job->write);
@@ -166,7 +168,7 @@ static void write_failed(struct wh_writer *writer, const struct wh_job *job)
 		wh_error_system(&error, job->write.os_error, "cannot write to standard output");
 	else
 		wh_error_system(&error, job->write.os_error, "cannot write to %s (what was written before is valid)",
-		                job->file->path);
+				job->file->path);
 	wh_output_stop(writer, WH_PHASE_DISCARDING, WH_WRITER_STOP_ERROR, error.text);
 	writer->phase = WH_PHASE_DISCARDING;
 	writer->sink->ops->discard(writer->sink);
@@ -193,7 +195,7 @@ static uint64_t trailer_bytes(const struct wh_writer *writer)
 	if (!writer->pcapng)
 		return 0;
 	return aligned_up((uint64_t)wh_pcapng_head_bytes(WH_STREAM_SOURCES) +
-	                  (uint64_t)writer->interfaces_seen * WH_PCAPNG_STATISTICS_BYTES + 12);
+			  (uint64_t)writer->interfaces_seen * WH_PCAPNG_STATISTICS_BYTES + 12);
 }
 
 static void space_note(struct wh_writer *writer, const struct wh_space *space)
@@ -229,14 +231,17 @@ static void stop_for_space(struct wh_writer *writer, const struct wh_space *spac
 {
 	char text[WH_PATH_BYTES + 200];
 	if (space->available_bytes < writer->config.block_bytes) {
-		snprintf(text, sizeof(text), "the file system of %s is full (something else has filled it): make room and start "
-		         "again; what was written before is valid", writer->name.directory);
+		snprintf(text, sizeof(text),
+			 "the file system of %s is full (something else has filled it): make room and start "
+			 "again; what was written before is valid",
+			 writer->name.directory);
 		wh_output_stop(writer, WH_PHASE_DISCARDING, WH_WRITER_STOP_ERROR, text);
 		return;
 	}
-	snprintf(text, sizeof(text), "%s has %.1f %% free and must keep %g %% (--min-free): make room there, or choose "
-	         "another directory or limit", writer->name.directory, wh_space_percent(space),
-	         writer->config.min_free_percent);
+	snprintf(text, sizeof(text),
+		 "%s has %.1f %% free and must keep %g %% (--min-free): make room there, or choose "
+		 "another directory or limit",
+		 writer->name.directory, wh_space_percent(space), writer->config.min_free_percent);
 	wh_output_stop(writer, WH_PHASE_DISCARDING, WH_WRITER_STOP_SPACE, text);
 }
 
@@ -254,7 +259,7 @@ void wh_output_space_short(struct wh_writer *writer)
 
 /* One step of allocation: at least up to NEED, at best up to WANT bytes of the file. */
 static enum wh_status allocate_step(struct wh_writer *writer, struct wh_file *file, uint64_t need, uint64_t want,
-                                    struct wh_space *space, struct wh_error *error)
+				    struct wh_space *space, struct wh_error *error)
 {
 	enum wh_status status = WH_ERR_NO_SPACE;
 	pthread_mutex_lock(&allocation_lock);
@@ -277,7 +282,7 @@ static enum wh_status allocate_step(struct wh_writer *writer, struct wh_file *fi
 /* Makes sure that FILE may grow to END bytes and be closed. On failure nothing was stopped yet; ERROR's os_error is 0
  * where it was the limit that said no. */
 static enum wh_status room_ensure(struct wh_writer *writer, struct wh_file *file, uint64_t end, struct wh_space *space,
-                                  struct wh_error *error)
+				  struct wh_error *error)
 {
 	uint64_t need = aligned_up(end + trailer_bytes(writer));
 	while (!writer->to_stream && file->allocated < need) {
@@ -298,15 +303,16 @@ static enum wh_status room_ensure(struct wh_writer *writer, struct wh_file *file
 
 /* Whether a new file of so many BYTES would find room, after recycling where that is allowed. */
 static enum wh_status room_find(struct wh_writer *writer, uint64_t bytes, struct wh_space *space,
-                                struct wh_error *error)
+				struct wh_error *error)
 {
 	double percent = writer->config.min_free_percent;
 	uint64_t need = aligned_up(bytes + trailer_bytes(writer));
 	while (space_look(writer, space) == WH_OK && wh_space_grant(space, percent, need, WH_FILE_ALIGNMENT) < need)
 		if (!recycle_oldest(writer))
-			return wh_error_set(error, WH_ERR_NO_SPACE, "%s has %.1f %% free and must keep %g %% (--min-free): make room "
-			                    "there, or choose another directory or limit", writer->name.directory,
-			                    wh_space_percent(space), percent);
+			return wh_error_set(error, WH_ERR_NO_SPACE,
+					    "%s has %.1f %% free and must keep %g %% (--min-free): make room "
+					    "there, or choose another directory or limit",
+					    writer->name.directory, wh_space_percent(space), percent);
 	return WH_OK;
 }
 
@@ -407,8 +413,8 @@ static void stream_end(struct wh_writer *writer)
 		return;
 	if (stream->pcapng)
 		wh_stream_seal(stream);
-	/* Writes come back in order, so when the last one is back the buffer is free; those before it must not count any
-	 * more against the next stretch. */
+	/* Writes come back in order, so when the last one is back the buffer is free; those before it must not count
+	 * any more against the next stretch. */
 	while (writer->stream_flushes > 0)
 		wh_output_reap(writer, WH_NS_PER_SECOND);
 	uint32_t used = stream->used;
@@ -441,13 +447,15 @@ static void stream_touched(struct wh_writer *writer)
 static uint64_t file_end(const struct wh_writer *writer)
 {
 	uint64_t used = writer->stream.open ? writer->stream.used : 0;
+	if (writer->file == NULL)
+		return 0;
 	return writer->file->length + (writer->pcapng ? aligned_up(used) : used);
 }
 
 /* Puts one block into the stream that PUT writes at a place with so much room; it returns 0 where it does not fit. */
 static void stream_put(struct wh_writer *writer,
-                       uint32_t (*put)(struct wh_writer *writer, uint32_t number, uint8_t *at, uint32_t room),
-                       uint32_t number)
+		       uint32_t (*put)(struct wh_writer *writer, uint32_t number, uint8_t *at, uint32_t room),
+		       uint32_t number)
 {
 	for (int tries = 0; tries < 2; tries++) {
 		if (!writer->stream.open)
@@ -522,13 +530,14 @@ static uint32_t header_compose(struct wh_writer *writer, uint8_t *at)
 {
 	if (!writer->pcapng) {
 		wh_pcap_file_header_put(at, writer->config.format == WH_WRITE_PCAP_NS, writer->config.snapshot_length,
-		                        writer->interfaces_seen > 0 ? writer->interfaces[0].link_type : 1);
+					writer->interfaces_seen > 0 ? writer->interfaces[0].link_type : 1);
 		writer->interfaces_told = writer->interfaces_seen;
 		return WH_PCAP_FILE_HEADER;
 	}
 	uint32_t room = writer->buffer_bytes - 2 * WH_FILE_ALIGNMENT;
 	uint32_t used = wh_pcapng_section_put(at, room, writer->config.application, writer->config.operating_system);
-	for (writer->interfaces_told = 0; writer->interfaces_told < writer->interfaces_seen; writer->interfaces_told++) {
+	for (writer->interfaces_told = 0; writer->interfaces_told < writer->interfaces_seen;
+	     writer->interfaces_told++) {
 		uint32_t length = interface_put(writer, writer->interfaces_told, at + used, room - used);
 		if (length == 0)
 			break; /* the others follow in a chunk */
@@ -542,7 +551,7 @@ static uint32_t header_compose(struct wh_writer *writer, uint8_t *at)
 
 /* Creates the file, with its header, under the next name that is free. */
 static enum wh_status file_create(struct wh_writer *writer, struct wh_file *file, const uint8_t *header,
-                                  uint32_t length, struct wh_error *error)
+				  uint32_t length, struct wh_error *error)
 {
 	for (int tries = 0;; tries++) {
 		char path[WH_PATH_BYTES];
@@ -657,6 +666,10 @@ void wh_output_file_end(struct wh_writer *writer)
 void wh_output_rotate(struct wh_writer *writer)
 {
 	struct wh_error error;
+	if (writer->config.limits.total_files != 0 && writer->chain.files >= writer->config.limits.total_files) {
+		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_FILES, NULL);
+		return;
+	}
 	wh_output_file_end(writer);
 	enum wh_status status = wh_output_file_begin(writer, &error);
 	if (status == WH_OK)
@@ -830,16 +843,16 @@ void wh_output_tail(struct wh_writer *writer, struct wh_input *input)
 	if (!writer->stream.open)
 		stream_begin(writer);
 	wh_stream_note(&writer->stream, input->source.source, input->source.interface, input->received, input->dropped,
-	               input->lost_pending);
+		       input->lost_pending);
 	/* No frame will come that could carry the loss: the last one does, where its spare option is still at hand. The
 	 * write is queued behind the one that brings the option itself. */
 	if (input->spare_file == writer->file->number && !writer->to_stream) {
 		stream_hand_out(writer, false);
 		wh_pcapng_dropcount_put(input->patch, input->lost_pending);
 		struct wh_job *job = job_acquire(writer);
-		const struct wh_stream_piece piece = {
-			.base = input->patch, .length = sizeof(input->patch), .offset = input->spare_offset
-		};
+		const struct wh_stream_piece piece = { .base = input->patch,
+						       .length = sizeof(input->patch),
+						       .offset = input->spare_offset };
 		job_queue(writer, job, &piece);
 	}
 	input->lost_pending = 0;

@@ -30,16 +30,16 @@ struct wh_chain_interface {
 /* A source that is or was attached; the place of one that has ended is used again. */
 struct wh_input {
 	struct wh_writer_source source; /* written under the lock while the input is idle */
-	bool idle;             /* lock: the place is free */
-	bool fresh;            /* lock: attached, and not seen by the thread yet */
-	bool active;           /* between the two */
-	bool ended;            /* its WH_CHUNK_END was popped */
-	uint32_t outstanding;  /* chunks that have not been given back */
-	uint64_t received;     /* as the last chunk that was taken told */
-	uint64_t dropped;      /* the same, and what was discarded here */
-	uint64_t discarded;    /* of these, discarded here */
-	uint64_t lost_pending; /* lost after the last frame in the files; not told there yet */
-	uint64_t spare_file;   /* where the last frame's spare option is: number of the file, 0: nowhere */
+	bool idle;                      /* lock: the place is free */
+	bool fresh;                     /* lock: attached, and not seen by the thread yet */
+	bool active;                    /* between the two */
+	bool ended;                     /* its WH_CHUNK_END was popped */
+	uint32_t outstanding;           /* chunks that have not been given back */
+	uint64_t received;              /* as the last chunk that was taken told */
+	uint64_t dropped;               /* the same, and what was discarded here */
+	uint64_t discarded;             /* of these, discarded here */
+	uint64_t lost_pending;          /* lost after the last frame in the files; not told there yet */
+	uint64_t spare_file;            /* where the last frame's spare option is: number of the file, 0: nowhere */
 	uint64_t spare_offset;
 	uint8_t patch[WH_SPARE_OPTION_BYTES];
 };
@@ -73,22 +73,22 @@ enum wh_writer_phase {
 struct wh_writer {
 	struct wh_writer_config config;
 	struct wh_chain_name name;
-	bool to_stream;              /* standard output */
+	bool to_stream; /* standard output */
 	bool pcapng;
 	struct wh_sink *sink;
 	struct wh_pool pool;
-	uint32_t buffer_bytes;       /* of the pool's buffers, without the stage */
+	uint32_t buffer_bytes; /* of the pool's buffers, without the stage */
 	int directory_fd;
 	pthread_t thread;
 	bool started;
 
-	struct wh_input **inputs;    /* WH_WRITER_TABLE places; an entry is made once and stays */
-	uint32_t input_count;        /* places in use as the thread knows them */
-	uint32_t attached_count;     /* lock: places in use */
+	struct wh_input **inputs;              /* WH_WRITER_TABLE places; an entry is made once and stays */
+	uint32_t input_count;                  /* places in use as the thread knows them */
+	uint32_t attached_count;               /* lock: places in use */
 	struct wh_chain_interface *interfaces; /* WH_WRITER_TABLE places; an entry is written once, under the lock */
-	uint32_t interface_count;    /* lock */
-	uint32_t interfaces_told;    /* those that the present file knows */
-	uint32_t interfaces_seen;    /* those that the thread knows */
+	uint32_t interface_count;              /* lock */
+	uint32_t interfaces_told;              /* those that the present file knows */
+	uint32_t interfaces_seen;              /* those that the thread knows */
 
 	struct wh_job jobs[WH_WRITER_JOBS];
 	struct wh_job *free_jobs;
@@ -97,26 +97,26 @@ struct wh_writer {
 
 	struct wh_closer *closer;
 	struct wh_chain_state chain;
-	struct wh_file *file;        /* the present one, or NULL */
-	uint64_t file_number;        /* of the last file begun */
+	struct wh_file *file; /* the present one, or NULL */
+	uint64_t file_number; /* of the last file begun */
 	struct wh_stream stream;
-	uint32_t stream_flushes;     /* of the present stretch, out */
-	uint64_t stream_oldest_ns;   /* when the oldest byte not flushed was put in */
-	uint64_t sequence;           /* of the next chunk */
-	uint64_t stream_sequence;    /* of the present stretch */
+	uint32_t stream_flushes;   /* of the present stretch, out */
+	uint64_t stream_oldest_ns; /* when the oldest byte not flushed was put in */
+	uint64_t sequence;         /* of the next chunk */
+	uint64_t stream_sequence;  /* of the present stretch */
 	uint64_t frames_taken;
 	uint64_t start_wall_ns;
 
 	enum wh_writer_phase phase;
-	bool failed;                 /* a write has failed: nothing more can be put into the file */
+	bool failed; /* a write has failed: nothing more can be put into the file */
 
 	pthread_mutex_t lock;
 	bool mail_rotate, mail_finish, mail_space; /* lock */
 	char current_file[WH_PATH_BYTES];          /* lock */
 	double free_percent;                       /* lock */
 	uint64_t free_bytes_to_limit;              /* lock */
-	_Atomic bool mail;           /* something is in the mail */
-	_Atomic bool sleeping;       /* see wh_writer_wake() */
+	_Atomic bool mail;                         /* something is in the mail */
+	_Atomic bool sleeping;                     /* see wh_writer_wake() */
 	_Atomic uint64_t bytes_on_disk, bytes_copied, files, latency_max_ns;
 };
 

@@ -68,41 +68,42 @@ enum wh_stop_reason {
 struct wh_config {
 	const char *const *interfaces; /* adapter names; "any" or "*" stands for every adapter that is up */
 	size_t interface_count;
-	const char *replay_file;   /* capture file to feed through the pipeline instead of adapters, or NULL */
-	const char *output;        /* path whose name is the stem of the chain, or "-" for standard output */
-	const char *filter;        /* libpcap filter expression, or NULL */
+	const char *replay_file;    /* capture file to feed through the pipeline instead of adapters, or NULL */
+	const char *output;         /* path whose name is the stem of the chain, or "-" for standard output */
+	const char *filter;         /* libpcap filter expression, or NULL */
 	enum wh_file_format format; /* AUTO: .pcap means classic pcap in microseconds, all else pcapng */
-	bool per_interface;        /* one chain for each adapter instead of one for all */
+	bool per_interface;         /* one chain for each adapter instead of one for all */
 
-	uint64_t file_bytes;       /* a file never grows past this; default 100,000,000 */
-	uint32_t file_seconds;     /* start a new file every so many seconds, 0: never for time */
-	uint32_t keep_files;       /* keep only the newest so many files, 0: all */
-	const char *hook_command;  /* run with the path of each file that was closed, or NULL */
+	uint64_t file_bytes;      /* a file never grows past this; default 100,000,000 */
+	uint32_t file_seconds;    /* start a new file every so many seconds, 0: never for time */
+	uint32_t keep_files;      /* keep only the newest so many files, 0: all */
+	const char *hook_command; /* run with the path of each file that was closed, or NULL */
 
 	uint64_t stop_after_frames;
 	uint32_t stop_after_seconds;
 	uint32_t stop_after_files;
 	uint64_t stop_after_bytes; /* bytes on disk */
 
-	double min_free_percent;   /* 0 to 100; default 10 */
+	double min_free_percent; /* 0 to 100; default 10 */
 	enum wh_low_space on_low_space;
 
-	uint32_t snapshot_length;  /* bytes of each frame to keep; default 262,144 */
-	uint64_t ring_bytes;       /* ring memory for each adapter; 0: chosen from the number of adapters and the RAM */
-	uint32_t block_bytes;      /* size of a ring block, a power of two; 0: chosen from the ring and the file size */
+	uint32_t snapshot_length; /* bytes of each frame to keep; default 262,144 */
+	uint64_t ring_bytes;  /* ring memory for each adapter, shared by its fan-out members; 0: chosen from the number
+				 of adapters and the RAM */
+	uint32_t block_bytes; /* size of a ring block, a power of two; 0: chosen from the ring and the file size */
 	uint32_t block_timeout_ms; /* a block that is not full is handed over after this; default 100 */
 	bool no_promiscuous;
 	enum wh_direction direction;
-	uint32_t fanout;           /* capture threads for each adapter; default 1 */
+	uint32_t fanout; /* capture threads for each adapter; default 1 */
 
 	enum wh_cpu_choice cpus;
-	const char *cpu_list;      /* "0,2-3" when cpus is WH_CPUS_LIST */
+	const char *cpu_list; /* "0,2-3" when cpus is WH_CPUS_LIST */
 	enum wh_direct_io direct_io;
-	const char *drop_to_user;  /* give up root for this user once the rings are open, or NULL */
+	const char *drop_to_user; /* give up root for this user once the rings are open, or NULL */
 
-	/* Called with one line when something happens that a person should know of (an adapter has gone, a fall-back was
-	 * taken). severity: 0 detail, 1 notice, 2 warning. Called from the library's threads, one call at a time; it must
-	 * not call back into the library. NULL: nobody is told. */
+	/* Called with one line when something happens that a person should know of (an adapter has gone, a fall-back
+	 * was taken). severity: 0 detail, 1 notice, 2 warning. Called from the library's threads, one call at a time;
+	 * it must not call back into the library. NULL: nobody is told. */
 	void (*report)(void *context, int severity, const char *line);
 	void *report_context;
 };
@@ -110,33 +111,33 @@ struct wh_config {
 /* Counters of one adapter since the capture began. received = written + dropped, plus what is in flight. */
 struct wh_interface_statistics {
 	char name[64];
-	char link_type[32];         /* libpcap's name for it: EN10MB, RAW, ... */
-	bool present;               /* false once the adapter has gone */
-	uint64_t frames_received;   /* frames that passed the filter and were offered to the ring */
-	uint64_t frames_written;    /* frames whose write has completed */
-	uint64_t frames_dropped;    /* dropped because the ring was full, or lost to a write error */
-	uint64_t frames_dropped_nic;/* dropped by the adapter before the kernel saw them (missed and FIFO errors) */
-	uint64_t frames_truncated;  /* frames that were longer than the snapshot length or a ring block */
-	uint64_t frames_filtered;   /* refused by the filter; only where filtered_known */
+	char link_type[32];          /* libpcap's name for it: EN10MB, RAW, ... */
+	bool present;                /* false once the adapter has gone */
+	uint64_t frames_received;    /* frames that passed the filter and were offered to the ring */
+	uint64_t frames_written;     /* frames whose write has completed */
+	uint64_t frames_dropped;     /* dropped because the ring was full, or lost to a write error */
+	uint64_t frames_dropped_nic; /* dropped by the adapter before the kernel saw them (missed and FIFO errors) */
+	uint64_t frames_truncated;   /* frames that were longer than the snapshot length or a ring block */
+	uint64_t frames_filtered;    /* refused by the filter; only where filtered_known */
 	bool filtered_known;
-	uint64_t bytes_captured;    /* bytes of frames kept, without any file overhead */
+	uint64_t bytes_captured; /* bytes of frames kept, without any file overhead */
 };
 
 struct wh_statistics {
 	uint64_t frames_received, frames_written, frames_dropped, frames_dropped_nic, frames_truncated;
-	uint64_t bytes_captured;    /* packet bytes handed to the files */
-	uint64_t bytes_on_disk;     /* bytes of all files, headers and padding too */
-	uint64_t bytes_copied;      /* packet bytes copied or moved in user space */
-	uint64_t files;             /* files begun */
+	uint64_t bytes_captured; /* packet bytes handed to the files */
+	uint64_t bytes_on_disk;  /* bytes of all files, headers and padding too */
+	uint64_t bytes_copied;   /* packet bytes copied or moved in user space */
+	uint64_t files;          /* files begun */
 	char current_file[1024];
-	double free_percent;        /* of the output's file system; negative where it is not known */
+	double free_percent;          /* of the output's file system; negative where it is not known */
 	uint64_t free_bytes_to_limit; /* bytes left until the free-space limit */
 	double ring_fill_percent, ring_fill_max_percent;
 	uint64_t write_latency_max_us;
 	uint64_t elapsed_ns;
 	bool running;
 	enum wh_stop_reason stop_reason;
-	size_t interface_count;     /* for wh_capture_interface_statistics(); it only grows */
+	size_t interface_count; /* for wh_capture_interface_statistics(); it only grows */
 };
 
 /* An adapter of this machine, for a listing. Text fields are empty, numbers negative, where nothing is known. */
@@ -147,9 +148,9 @@ struct wh_adapter {
 	bool up, running, loopback;
 	int64_t speed_mbit;
 	int numa_node;
-	int cpu;                    /* the logical CPU that a capture thread for it would be pinned to */
+	int cpu; /* the logical CPU that a capture thread for it would be pinned to */
 	uint32_t mtu;
-	char offloads[96];          /* those that change what a capture sees: "gro lro tso gso", space separated */
+	char offloads[96]; /* those that change what a capture sees: "gro lro tso gso", space separated */
 };
 
 struct wh_capture;
@@ -163,7 +164,7 @@ WH_API void wh_config_init(struct wh_config *config);
  * wh_capture_close(). Returns WH_RESULT_USAGE with *MESSAGE otherwise. Blocks for at most about a second.
  */
 WH_API WH_MUST_USE enum wh_result wh_capture_open(const struct wh_config *config, struct wh_capture **capture,
-                                                  struct wh_message *message);
+						  struct wh_message *message);
 
 /*
  * Creates the first file and starts the threads. When it returns WH_RESULT_OK, frames are being captured. On failure
@@ -188,7 +189,7 @@ WH_API void wh_capture_statistics(struct wh_capture *capture, struct wh_statisti
 
 /* Counters of adapter INDEX, 0 to interface_count - 1. Returns false when there is no such adapter. */
 WH_API bool wh_capture_interface_statistics(struct wh_capture *capture, size_t index,
-                                            struct wh_interface_statistics *statistics);
+					    struct wh_interface_statistics *statistics);
 
 /* Stops the capture if it is running, and gives back everything. NULL is allowed. */
 WH_API void wh_capture_close(struct wh_capture *capture);
@@ -201,7 +202,7 @@ WH_API const char *wh_stop_reason_name(enum wh_stop_reason reason);
  * wh_adapters_free().
  */
 WH_API WH_MUST_USE enum wh_result wh_adapters_list(struct wh_adapter **adapters, size_t *count,
-                                                   struct wh_message *message);
+						   struct wh_message *message);
 WH_API void wh_adapters_free(struct wh_adapter *adapters);
 
 #ifdef __cplusplus

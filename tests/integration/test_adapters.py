@@ -187,7 +187,7 @@ class Any(case.Case):
         self.assertIn(self.tun.name, outcome.stderr)
 
     def test_one_comes_back(self):
-        """The same name with another index is another adapter, or the same one again; no frame may be lost or doubled."""
+        """The same name with another index is another adapter, or the same one: no frame is lost or doubled."""
         capture = self.capture("any", namespace=self.space)
         for turn in range(3):
             again = self.enterContext(rig.Tun(self.space, name="wback", address="10.80.0.1/24"))

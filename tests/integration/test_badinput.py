@@ -92,6 +92,7 @@ NONSENSE = [
     (["-i", "{up}", "-w", "{out}/", ], ["directory"]),
     (["-i", "{up}", "-w", "{filter}/trace.pcapng"], ["filter"]),
     (["-i", "{up}", "-w", "/proc/trace.pcapng"], ["/proc"]),
+    (["-i", "{up}", "-w", "/proc/trace.pcapng", "--min-free", "0"], ["/proc"]),
     (["-i", "{up}", "-w", "{out}", "-C", "4KiB"], ["size", "at least"]),
     (["-i", "{up}", "-w", "{out}", "-C", "1MiB", "--block-size", "1MiB"], ["-C", "block"]),
     (["-i", "{up}", "-w", "{out}", "-B", "64", "--block-size", "1MiB"], ["block"]),

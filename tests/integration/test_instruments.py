@@ -30,8 +30,8 @@ class Recorded(case.Case):
         net = self.pair()
         space, name = (net.left, net.LEFT) if outgoing else (net.right, net.RIGHT)
         path = os.path.join(self.scratch, "recorded.pcap")
-        tcpdump = self.enterContext(rig.Process(
-            ["tcpdump", "-U", "-i", name, "-B", "65536", "-Z", "root", "--nano", "-w", path, *interface_options], space))
+        command = ["tcpdump", "-U", "-i", name, "-B", "65536", "-Z", "root", "--nano", "-w", path]
+        tcpdump = self.enterContext(rig.Process([*command, *interface_options], space))
         rig.wait_for(lambda: "listening on" in tcpdump.stderr(), 10, "tcpdump is listening")
         shape = shape or {"mix": SIZES}
         sent = self.blast(net.left, net.LEFT, tapped=outgoing, count=count, **shape).result()
@@ -135,19 +135,20 @@ class Synthetic(case.Case):
         rest = -len(content) % size
         return content + (block(0x80005746, bytes(rest - 12)) if rest else b"")
 
-    def chunk(self, sequence, frames=3, stated=None, session=7, lost=0, direction=1):
+    def chunk(self, sequence, frames=3, stated=None, session=7, lost=0, direction=1, magic=0x4B434857, version=1):
         packets = b"".join(
             self.packet(sequence * 10 + i, direction, lost if i == 0 else 0) for i in range(frames)
         )
         stated = frames if stated is None else stated
         first, last = START_NS + sequence * 10, START_NS + sequence * 10 + frames - 1
         record = struct.pack("<HHIQQ", 0, 0, stated, 100 * (sequence + 1), lost)
-        fixed = struct.pack("<IHHQQIIQQQ", 0x4B434857, 1, 1, session, sequence, 4096, stated, first, last, lost)
+        fixed = struct.pack("<IHHQQIIQQQ", magic, version, 1, session, sequence, 4096, stated, first, last, lost)
         return self.filled(block(0x80005748, fixed + record) + packets)
 
     def file(self, *chunks, trailer=b""):
         section = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
-        interface = block(1, struct.pack("<HHI", 1, 0, 262144) + option(2, b"wb") + option(9, b"\x09") + option(0, b""))
+        options = option(2, b"wb") + option(9, b"\x09") + option(0, b"")
+        interface = block(1, struct.pack("<HHI", 1, 0, 262144) + options)
         return self.filled(section + interface) + b"".join(chunks) + trailer
 
     def judged(self, *contents):
@@ -163,8 +164,8 @@ class Synthetic(case.Case):
         found = self.judged(self.file(self.chunk(0), self.chunk(1, lost=5, direction=2)),
                             self.file(self.chunk(2), trailer=self.filled(statistics)))
         self.assertSound(found)
-        self.assertNumbers(found, frames=9, other=9, chunks=3, chunk_lost=5, dropcount=5, unaligned=0, out=3, sessions=1)
-        self.assertNumbers(found, **{"in": 6})
+        self.assertNumbers(found, frames=9, other=9, chunks=3, chunk_lost=5, dropcount=5, unaligned=0, sessions=1)
+        self.assertNumbers(found, out=3, **{"in": 6})
         interface = found["each"][1]["interfaces"][0]
         self.assertEqual((interface["name"], interface["ifrecv"], interface["osdrop"], interface["usrdeliv"]),
                          ("wb", 11, 5, 6))
@@ -175,6 +176,8 @@ class Synthetic(case.Case):
         self.assertNumbers(self.judged(self.file(self.chunk(0), self.chunk(2))), chunk_gaps=1)
         self.assertNumbers(self.judged(self.file(self.chunk(0)), self.file(self.chunk(1))), chunk_gaps=0)
         self.assertNumbers(self.judged(self.file(self.chunk(0), self.chunk(0, session=8))), sessions=2, chunk_gaps=0)
+        for wrong in ({"magic": 1}, {"version": 2}):
+            self.assertNumbers(self.judged(self.file(self.chunk(0, **wrong))), damaged=1, chunks=0)
         shifted = self.file(block(0x80005746, b""), self.chunk(0))
         self.assertNumbers(self.judged(shifted), damaged=1, chunks=0)
 
@@ -205,6 +208,11 @@ class Synthetic(case.Case):
 
 
 class Sender(case.Case):
+    def received(self, net):
+        """The counters of the other end."""
+        shown = json.loads(net.right.ip("-json", "-statistics", "link", "show", net.RIGHT).stdout)
+        return shown[0]["stats64"]["rx"]
+
     def test_rate(self):
         net = self.pair()
         sent = self.blast(net.left, net.LEFT, count=2000, size=60, rate=2000).result()
@@ -219,7 +227,7 @@ class Sender(case.Case):
         blast = self.blast(net.left, net.LEFT, count=0, size=60)
         blast.wait_sent(1000)
         sent = blast.stop()
-        received = json.loads(net.right.ip("-json", "-statistics", "link", "show", net.RIGHT).stdout)[0]["stats64"]["rx"]
+        received = self.received(net)
         self.assertEqual(blast.sent(), sent["sent"])
         self.assertGreaterEqual(received["packets"], sent["sent"])
 
@@ -228,7 +236,7 @@ class Sender(case.Case):
         net = self.pair()
         frames = self.frames(0.5)
         sent = self.blast(net.left, net.LEFT, count=frames, size=60).result()
-        received = json.loads(net.right.ip("-json", "-statistics", "link", "show", net.RIGHT).stdout)[0]["stats64"]["rx"]
+        received = self.received(net)
         print(f"({frames / sent['seconds']:.0f} frames of 60 bytes a second)", end=" ")
         self.assertEqual((sent["sent"], received["packets"], received["bytes"]), (frames, frames, 60 * frames))
 

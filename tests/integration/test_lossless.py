@@ -39,8 +39,10 @@ class Lossless(case.Case):
         space, name = (pair.left, pair.LEFT) if outgoing else (pair.right, pair.RIGHT)
         capture = self.capture(name, namespace=space)
         largest = max(int(size) for size in str(shape.get("size", shape.get("mix"))).split(","))
-        blast = self.blast(pair.left, pair.LEFT, tapped=outgoing, count=frames, **shape, **self.rate(largest))
-        sent = blast.result()
+        rate = self.rate(largest)
+        sent = self.blast(pair.left, pair.LEFT, tapped=outgoing, count=frames, **shape, **rate).result()
+        pace = "paced" if rate else "full speed"
+        print(f"({sent['sent'] / sent['seconds']:.0f} frames/s, {pace})", end=" ")
         self.assertEqual(sent["sent"], frames)
         # At once: what is still on its way must come into the files all the same.
         outcome = capture.stop()

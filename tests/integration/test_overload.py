@@ -73,6 +73,33 @@ class Overload(case.Case):
         capture.kill(signal.SIGCONT)
         self.assertAdmitted(capture.outcome(), frames, size=SIZE)
 
+    def test_each_adapter_has_its_own_losses(self):
+        """Two adapters in one chain, of which the second gets most of the traffic."""
+        nets = [self.pair(), self.pair()]
+        space = nets[0].right
+        second = "wsecond"
+        nets[1].right.ip("link", "set", nets[1].RIGHT, "netns", space.name, "name", second)
+        space.ip("link", "set", second, "up")
+        frames = [self.frames(0.1), self.frames(0.3)]
+        capture = self.capture(f"{nets[0].RIGHT},{second}", "-B", "1024", namespace=space)
+        blasts = [self.blast(net.left, net.LEFT, count=count, size=SIZE, rate=min(100000, count // 3))
+                  for net, count in zip(nets, frames)]
+        blasts[1].wait_sent(frames[1] // 3)
+        capture.kill(signal.SIGSTOP)
+        time.sleep(1)
+        capture.kill(signal.SIGCONT)
+        for blast, count in zip(blasts, frames):
+            self.assertEqual(blast.result()["sent"], count)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertBooks(outcome, self.count(outcome.files))
+        for stats, sent in zip(outcome.stats["interfaces"], frames):
+            counted = self.count(outcome.files, size=SIZE, count=sent, interface=stats["name"])
+            self.assertSound(counted)
+            self.assertNumbers(counted, missing=stats["dropped"], duplicated=0, reordered=0, other=0)
+            self.assertEqual(stats["received"], sent)
+            self.assertGreater(stats["dropped"], 0, "there was no overload")
+
     def slow_sink(self, *options):
         """Writes to a disk that takes 20 MB/s what comes at seven times that."""
         disk = self.enterContext(rig.Disk(self.scratch, 1500))

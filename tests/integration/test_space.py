@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The free-space limit is never crossed by what wirehaul writes, and a disk that fills up all the same ends in order."""
+"""The free-space limit is never crossed by what wirehaul writes, and a disk that fills up all the same is survived."""
 
 import os
 import signal
@@ -170,8 +170,9 @@ class Space(case.Case):
         self.assertNumbers(counted, damaged=0, truncated=0, corrupt=0, duplicated=0, reordered=0, chunk_errors=0,
                            chunk_gaps=0, last=frames)
         self.assertLessEqual(counted["missing"], outcome.stats["frames_dropped"])
-        # Nothing is deleted before there is need.
-        self.assertGreater(counted["bytes"], 0.8 * DISK_MB * 1e6)
+        # Nothing is deleted before there is need: no more is free than the limit, the file that had to go, and the one
+        # that takes its place.
+        self.assertLess(rig.free_percent(self.directory), 10 + 100 * 2 * 20 / DISK_MB)
         self.assertEqual(outcome.stats["frames_received"], frames)
 
 

@@ -210,7 +210,7 @@ class Stop(case.Case):
         first_bytes, first_files = self.footprint(capture)
         rotate_to(1000)
         last_bytes, last_files = self.footprint(capture)
-        print(f"({first_bytes >> 10} KiB and {first_files} descriptors, then {last_bytes >> 10} and {last_files})", end=" ")
+        print(f"({first_bytes >> 10} KiB, {first_files} files; {last_bytes >> 10} KiB, {last_files} files)", end=" ")
         self.assertEqual(last_files, first_files)
         if self.options.slow == 1:  # a sanitizer keeps what was freed
             self.assertLessEqual(last_bytes, first_bytes + (512 << 10))

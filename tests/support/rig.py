@@ -375,12 +375,13 @@ class WriteLimit(Resource):
         where = f"{os.major(device)}:{os.minor(device)}"
         old, new = _cgroup_mount("cgroup", "blkio"), _cgroup_mount("cgroup2", None)
         if old:
-            self._path, rule = os.path.join(old, unique()), ("blkio.throttle.write_bps_device", f"{where} {bytes_per_second}")
+            rule = "blkio.throttle.write_bps_device", f"{where} {bytes_per_second}"
         elif new and "io" in self._read(new, "cgroup.controllers").split():
-            self._path, rule = os.path.join(new, unique()), ("io.max", f"{where} wbps={bytes_per_second}")
+            rule = "io.max", f"{where} wbps={bytes_per_second}"
             self._write(new, "cgroup.subtree_control", "+io")
         else:
             raise unittest.SkipTest("there is no blkio or io cgroup controller")
+        self._path = os.path.join(old or new, unique())
         os.mkdir(self._path)
         super().__init__()
         try:

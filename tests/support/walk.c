@@ -16,6 +16,8 @@ enum {
 	OPTION_END = 0,
 	CHUNK_HEAD_BYTES = 64,
 	CHUNK_RECORD_BYTES = 24,
+	CHUNK_MAGIC = 0x4b434857,
+	CHUNK_VERSION = 1,
 	BLOCK_BYTES_MAX = 1 << 30
 };
 #define BLOCK_SECTION UINT32_C(0x0a0d0d0a)
@@ -233,6 +235,8 @@ static bool take_chunk(struct wh_walk *walk, const uint8_t *block, uint32_t leng
 				       .first_ns = get64(block + 40),
 				       .last_ns = get64(block + 48),
 				       .lost = get64(block + 56) };
+	if (chunk.magic != CHUNK_MAGIC || chunk.version != CHUNK_VERSION)
+		return fault(walk, WH_WALK_DAMAGED, "chunk head of an unknown magic number or version");
 	if (chunk.record_count > WH_WALK_RECORDS ||
 	    chunk.record_count * CHUNK_RECORD_BYTES > length - CHUNK_HEAD_BYTES - 4)
 		return fault(walk, WH_WALK_DAMAGED, "more records than the chunk head holds");

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the benches in this folder share: the rig of the tests, CPU time that is counted whole, medians and verdicts."""
+
+import argparse
+import contextlib
+import glob
+import json
+import os
+import select
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+import rig  # noqa: E402
+from capture import Blast, Capture, count  # noqa: E402
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Bench:
+    """Where the programs and the scratch directory are; what rig and capture know as a test case. Use with `with`."""
+
+    def __init__(self, options):
+        self.options = options
+        self.wirehaul = self.tool("wirehaul")
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self):
+        if os.geteuid() != 0:
+            sys.exit("this bench makes network namespaces and pins processes, for which it must be root")
+        rig.install()
+        rig.sweep(self.options.scratch)
+        for stale in glob.glob(os.path.join(CpuGroup.ROOT, rig.PREFIX + "*")):
+            if not os.path.exists("/proc/" + os.path.basename(stale)[len(rig.PREFIX):].split("-")[0]):
+                with contextlib.suppress(OSError):
+                    os.rmdir(stale)
+        self.scratch = self._stack.enter_context(rig.Scratch(self.options.scratch)).path
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+        rig.close_all()
+
+    def tool(self, name):
+        return os.path.join(self.options.bin, name)
+
+    def directory(self):
+        path = os.path.join(self.scratch, rig.unique("-out"))
+        os.mkdir(path)
+        return path
+
+
+def parser(description):
+    made = argparse.ArgumentParser(description=description)
+    beside = Path(__file__).resolve().parents[1] / "build" / "release" / "bin"
+    made.add_argument("--bin", default=str(beside), help="directory of wirehaul and the tools (%(default)s)")
+    made.add_argument("--scratch", help="where to write (TMPDIR, or beside the programs)")
+    made.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    return made
+
+
+def options_of(made, arguments=None):
+    options = made.parse_args(arguments)
+    options.slow = 1
+    options.bin = os.path.abspath(options.bin)
+    if options.scratch is None:
+        beside = os.path.join(os.path.dirname(options.bin), "scratch")
+        options.scratch = tempfile.gettempdir() if "TMPDIR" in os.environ else beside
+    return options
+
+
+class CpuGroup(rig.Resource):
+    """A cgroup that counts the CPU time of whatever starts in it: threads, children and kernel workers of io_uring
+    alike. .prefix goes before a command line. Without such a cgroup, seconds() is None."""
+
+    ROOT = "/sys/fs/cgroup/cpuacct" if os.path.isdir("/sys/fs/cgroup/cpuacct") else "/sys/fs/cgroup"
+
+    def __init__(self):
+        self.path = os.path.join(self.ROOT, rig.unique())
+        self.prefix = []
+        super().__init__()
+        try:
+            os.mkdir(self.path)
+        except OSError:
+            self.path = None
+            return
+        # The shell joins, not the parent: nothing of the command's own work may come before.
+        self.prefix = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', os.path.join(self.path, "cgroup.procs")]
+
+    def seconds(self):
+        if self.path is None:
+            return None
+        with contextlib.suppress(OSError), open(os.path.join(self.path, "cpuacct.usage"), encoding="ascii") as file:
+            return int(file.read()) / 1e9
+        with contextlib.suppress(OSError), open(os.path.join(self.path, "cpu.stat"), encoding="ascii") as file:
+            return int(dict(line.split() for line in file)["usage_usec"]) / 1e6
+        return None
+
+    def _undo(self):
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)
+
+
+class Measured:
+    """Mixed into a rig.Process: .usage is what the kernel says it used (wait4), threads and children included."""
+
+    usage = None
+
+    def running(self):
+        if self.popen.returncode is not None:
+            return False
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def kill(self, number):
+        if not self.running():
+            raise AssertionError(f"{self.args} ended by itself with {self.wait(1)}: {self.stderr()}")
+        os.kill(self.pid, number)
+
+    def wait(self, seconds):
+        if self.popen.returncode is None:
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                ended = select.select([descriptor], [], [], seconds)[0]
+            finally:
+                os.close(descriptor)
+            if not ended:
+                raise AssertionError(f"{self.args[0]} did not end within {seconds} s; it said: {self.stderr()!r}")
+            _, status, self.usage = os.wait4(self.pid, 0)
+            self.popen.returncode = os.waitstatus_to_exitcode(status)
+        return self.popen.returncode
+
+    def cpu_seconds(self):
+        return self.usage.ru_utime + self.usage.ru_stime
+
+
+class MeasuredProcess(Measured, rig.Process):
+    pass
+
+
+class MeasuredCapture(Measured, Capture):
+    pass
+
+
+class MeasuredBlast(Measured, Blast):
+    pass
+
+
+def peak_resident_kib(pid):
+    """The most memory a running process has had resident, ring included. (ru_maxrss would count its parent's, too.)"""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
+
+
+def busy_seconds():
+    """CPU time that all CPUs have spent on anything but idling, interrupts and the hypervisor's share included."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / TICK
+
+
+def capturing(space, interface):
+    """Whether a packet socket is running on INTERFACE in the namespace SPACE."""
+    index = str(space.link(interface)["ifindex"])
+    rows = [line.split() for line in space.run("cat", "/proc/net/packet").stdout.splitlines()[1:]]
+    return any(row[3] == "0003" and row[4] == index and row[5] == "1" for row in rows)
+
+
+def _device_counters(directory):
+    """Writes and discards done and requests in flight on the device of DIRECTORY."""
+    device = os.stat(directory).st_dev
+    try:
+        with open(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat", encoding="ascii") as file:
+            fields = list(map(int, file.read().split()))
+    except OSError:
+        return None
+    return fields[4], fields[11] if len(fields) > 11 else 0, fields[8]
+
+
+def settle(directory, seconds=20):
+    """Brings all that is on its way to the disk to an end. A file system may discard the blocks of deleted files
+    behind the scenes, which would slow whoever writes next; so wait until the device is quiet."""
+    os.sync()
+    end = time.monotonic() + seconds
+    before, quiet = _device_counters(directory), 0
+    while before is not None and quiet < 3 and time.monotonic() < end:
+        time.sleep(0.15)
+        now = _device_counters(directory)
+        quiet = quiet + 1 if now == before and now[2] == 0 else 0
+        before = now
+
+
+def disturbance():
+    """A line that tells whether this machine has other work to do."""
+    load = os.getloadavg()[0]
+    before = busy_seconds()
+    time.sleep(1)
+    share = (busy_seconds() - before) / os.cpu_count()
+    return {"load_average": load, "busy_share_before": share}
+
+
+def median(rows, key):
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
+class Verdicts:
+    """The lines of the acceptance, each PASS or FAIL, and the exit status that follows."""
+
+    def __init__(self):
+        self.lines = []
+
+    def check(self, passed, text):
+        self.lines.append({"pass": bool(passed), "text": text})
+
+    def skip(self, text):
+        self.lines.append({"pass": None, "text": text})
+
+    def print(self):
+        for line in self.lines:
+            word = {True: "PASS", False: "FAIL", None: "skipped"}[line["pass"]]
+            print(f"{word}: {line['text']}")
+
+    def status(self):
+        return 1 if any(line["pass"] is False for line in self.lines) else 0
+
+
+def table(head, rows):
+    """Prints ROWS of text in columns; the first is left-aligned."""
+    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        cells = [str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
+                 for i, (cell, width) in enumerate(zip(row, widths))]
+        print("  ".join(cells).rstrip())
+
+
+def note(text):
+    """Progress, beside the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def finish(options, result, verdicts, show):
+    """Prints the result as it was asked for and returns the exit status."""
+    if options.json:
+        print(json.dumps({**result, "verdicts": verdicts.lines}, indent=1))
+    else:
+        show()
+        verdicts.print()
+    return verdicts.status()
