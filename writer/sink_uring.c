@@ -27,6 +27,7 @@ struct uring {
 	bool halted;
 	bool table; /* the kernel has a table of registered buffers */
 	bool wake_armed;
+	bool woken;                      /* wake() was called and has not ended a sleep yet */
 	int wake_fd;
 	bool slot_used[WH_SINK_BUFFER_SLOTS];
 };
@@ -125,6 +126,7 @@ static bool completions_take(struct uring *uring)
 			uint64_t woken;
 			ssize_t ignored = read(uring->wake_fd, &woken, sizeof(woken));
 			(void)ignored;
+			uring->woken = true;
 			uring->wake_armed = (completion->flags & IORING_CQE_F_MORE) != 0;
 		}
 		count++;
@@ -142,8 +144,8 @@ static struct wh_write *uring_reap(struct wh_sink *sink, uint64_t wait_ns)
 	if (!uring->wake_armed)
 		wake_arm(uring);
 	chain_start(uring);
-	bool sleep = wait_ns > 0 && uring->back.first == NULL;
-	if (sleep) {
+	bool wait_wanted = wait_ns > 0 && uring->back.first == NULL;
+	if (wait_wanted && !uring->woken) {
 		struct __kernel_timespec wait = { .tv_sec = (long long)(wait_ns / WH_NS_PER_SECOND),
 						  .tv_nsec = (long long)(wait_ns % WH_NS_PER_SECOND) };
 		struct io_uring_cqe *completion;
@@ -154,7 +156,10 @@ static struct wh_write *uring_reap(struct wh_sink *sink, uint64_t wait_ns)
 		int ignored = io_uring_submit(&uring->ring);
 		(void)ignored;
 	}
-	if (completions_take(uring)) {
+	bool came = completions_take(uring);
+	if (wait_wanted)
+		uring->woken = false;
+	if (came) {
 		/* Keep the disk busy while the caller deals with what came back. */
 		chain_start(uring);
 		if (io_uring_sq_ready(&uring->ring) > 0) {

@@ -113,14 +113,16 @@ enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_w
 	return WH_OK;
 }
 
-/* Puts WORD (or, with NULL, just the flag) into the mail and wakes the thread. */
-static void mail_send(struct wh_writer *writer, bool *word)
+enum mail { MAIL_SOURCES, MAIL_ROTATE, MAIL_SPACE, MAIL_FINISH };
+
+/* Puts WORD into the mail and wakes the thread. */
+static void mail_send(struct wh_writer *writer, enum mail word)
 {
-	if (word != NULL) {
-		pthread_mutex_lock(&writer->lock);
-		*word = true;
-		pthread_mutex_unlock(&writer->lock);
-	}
+	pthread_mutex_lock(&writer->lock);
+	writer->mail_rotate |= word == MAIL_ROTATE;
+	writer->mail_space |= word == MAIL_SPACE;
+	writer->mail_finish |= word == MAIL_FINISH;
+	pthread_mutex_unlock(&writer->lock);
 	/* Release: pairs with the acquire in mail_read(). */
 	atomic_store_explicit(&writer->mail, true, memory_order_release);
 	writer->sink->ops->wake(writer->sink);
@@ -188,7 +190,7 @@ enum wh_status wh_writer_attach(struct wh_writer *writer, struct wh_writer_sourc
 	}
 	pthread_mutex_unlock(&writer->lock);
 	if (status == WH_OK && writer->started)
-		mail_send(writer, NULL);
+		mail_send(writer, MAIL_SOURCES);
 	return status;
 }
 
@@ -381,7 +383,7 @@ void wh_writer_wake(struct wh_writer *writer)
 
 void wh_writer_rotate(struct wh_writer *writer)
 {
-	mail_send(writer, &writer->mail_rotate);
+	mail_send(writer, MAIL_ROTATE);
 }
 
 void wh_writer_watch_space(struct wh_writer *writer)
@@ -395,14 +397,14 @@ void wh_writer_watch_space(struct wh_writer *writer)
 	writer->free_bytes_to_limit = space.available_bytes > limit ? space.available_bytes - limit : 0;
 	pthread_mutex_unlock(&writer->lock);
 	if (space.available_bytes < limit)
-		mail_send(writer, &writer->mail_space);
+		mail_send(writer, MAIL_SPACE);
 }
 
 void wh_writer_finish(struct wh_writer *writer)
 {
 	if (!writer->started)
 		return;
-	mail_send(writer, &writer->mail_finish);
+	mail_send(writer, MAIL_FINISH);
 	pthread_join(writer->thread, NULL);
 	writer->started = false;
 	wh_closer_close(writer->closer);

@@ -321,6 +321,8 @@ static bool room_or_stop(struct wh_writer *writer, uint64_t end)
 {
 	struct wh_space space = { 0 };
 	struct wh_error error;
+	if (writer->file == NULL)
+		return false;
 	enum wh_status status = room_ensure(writer, writer->file, end, &space, &error);
 	if (status == WH_OK)
 		return true;
