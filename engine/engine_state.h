@@ -60,7 +60,7 @@ struct wh_port {
 	uint64_t dropped_nic_past; /* of the adapter's earlier lives */
 	_Atomic uint64_t filtered;
 	bool filtered_known;
-	char problem[160];        /* of a replay that ended before its time, empty otherwise */
+	char problem[512];        /* of a replay that ended before its time, empty otherwise */
 	struct wh_port_past past; /* lock */
 };
 

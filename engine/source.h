@@ -56,7 +56,7 @@ struct wh_source {
 	int link_type;             /* DLT_* */
 	_Atomic uint64_t filtered; /* frames refused by the filter so far, where the source itself filters */
 	bool filters;
-	char problem[160]; /* why it ended before its time, empty otherwise; good once at_end() is true */
+	char problem[512]; /* why it ended before its time, empty otherwise; good once at_end() is true */
 };
 
 /* The ring that is asked for. */

@@ -50,8 +50,8 @@ static bool frame_fetch(struct replay *replay)
 		const u_char *bytes;
 		int result = pcap_next_ex(replay->file, &header, &bytes);
 		if (result == PCAP_ERROR)
-			snprintf(replay->source.problem, sizeof(replay->source.problem),
-				 "the file to replay is damaged: %.110s", pcap_geterr(replay->file));
+			snprintf(replay->source.problem, sizeof(replay->source.problem), "%.200s is damaged: %.200s",
+				 replay->path, pcap_geterr(replay->file));
 		if (result != 1)
 			return false;
 		if (replay->source.filters && pcap_offline_filter(&replay->program, header, bytes) == 0) {
@@ -230,6 +230,7 @@ static enum wh_status file_open(struct replay *replay, const struct wh_replay_co
 	if (replay->file == NULL)
 		return wh_error_set(error, WH_ERR_INPUT, "cannot read %.200s as a capture file: %.200s", config->path,
 				    words);
+	snprintf(replay->path, sizeof(replay->path), "%s", config->path);
 	replay->source.link_type = pcap_datalink(replay->file);
 	if (config->filter == NULL || config->filter[strspn(config->filter, " ")] == '\0')
 		return WH_OK;

@@ -25,6 +25,7 @@ struct uring {
 	uint32_t chain_out;          /* completions of the chain that are still to come */
 	struct wh_write_queue back;
 	bool halted;
+	bool discarding;                 /* what of the chain has not been carried out when it is back was taken back */
 	bool table; /* the kernel has a table of registered buffers */
 	bool wake_armed;
 	bool woken;                      /* wake() was called and has not ended a sleep yet */
@@ -44,7 +45,8 @@ static void uring_retry(struct wh_sink *sink, struct wh_write *write)
 {
 	struct uring *uring = (struct uring *)sink;
 	write->os_error = 0;
-	wh_write_queue_prepend(&uring->queued, write);
+	/* What was linked to it may not have been cancelled yet; it stays behind. */
+	wh_write_queue_prepend(uring->chain.first != NULL ? &uring->chain : &uring->queued, write);
 	uring->halted = false;
 }
 
@@ -94,7 +96,14 @@ static void chain_collect(struct uring *uring)
 		uring->halted |= write->os_error != 0;
 		wh_write_queue_append(&uring->back, write);
 	}
-	if (uring->chain_out != 0 || uring->chain.first == NULL)
+	if (uring->chain_out != 0)
+		return;
+	while (uring->discarding && (write = wh_write_queue_take(&uring->chain)) != NULL) {
+		write->os_error = ECANCELED;
+		wh_write_queue_append(&uring->back, write);
+	}
+	uring->discarding = false;
+	if (uring->chain.first == NULL)
 		return;
 	uring->chain.last->next = uring->queued.first;
 	if (uring->queued.last == NULL)
@@ -174,9 +183,11 @@ static void uring_discard(struct wh_sink *sink)
 {
 	struct uring *uring = (struct uring *)sink;
 	struct wh_write *write;
+	/* While a chain is with the kernel, what stands behind it shares its end, so that all comes back in order. */
+	uring->discarding = uring->chain.first != NULL;
 	while ((write = wh_write_queue_take(&uring->queued)) != NULL) {
-		write->os_error = ECANCELED;
-		wh_write_queue_append(&uring->back, write);
+		write->os_error = uring->discarding ? 0 : ECANCELED;
+		wh_write_queue_append(uring->discarding ? &uring->chain : &uring->back, write);
 	}
 	uring->halted = false;
 }

@@ -21,7 +21,7 @@ def fill(path, percent):
     """Takes space at PATH until PERCENT of the disk is free. Returns the file that takes it."""
     status = os.statvfs(path)
     surplus = status.f_bavail * status.f_frsize - int(status.f_blocks * status.f_frsize * percent / 100)
-    name = os.path.join(path, "ballast")
+    name = os.path.join(path, rig.unique("-ballast"))
     taken, step = 0, surplus
     with open(name, "wb") as file:
         while taken < surplus and step >= 4096:
@@ -42,6 +42,8 @@ class Space(case.Case):
         self.disk = self.enterContext(rig.Disk(self.scratch, DISK_MB, self.KIND))
         self.directory = os.path.join(self.disk.path, "captures")
         os.mkdir(self.directory)
+        if not self.full_size():
+            fill(self.disk.path, 25)
         self.net = self.pair()
 
     def start(self, *options, **more):
@@ -154,8 +156,8 @@ class Space(case.Case):
                 file.write(b"\0" * 1000000)
         capture = self.start("--min-free", "10", "--on-low-space", "recycle", "-C", "20")
         sampler = self.enterContext(rig.Sampler(lambda: rig.free_percent(self.directory)))
-        # Half as much again as the disk holds.
-        frames = int(1.5 * DISK_MB * 1e6 / SIZE)
+        # Half as much again as there is room for.
+        frames = int(1.5 * rig.free_percent(self.directory) / 100 * DISK_MB * 1e6 / SIZE)
         blast = self.blast(self.net.left, self.net.LEFT, count=frames, size=SIZE, **self.rate(0, 100000))
         self.assertEqual(blast.result()["sent"], frames)
         self.assertTrue(capture.running(), capture.stderr())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How a capture ends, what the signals do, and that a frame is readable soon after it arrived."""
 
+import contextlib
 import os
 import re
 import signal
@@ -192,7 +193,16 @@ class Stop(case.Case):
     def footprint(self, capture):
         """Resident bytes and open descriptors of the process."""
         status = Path(f"/proc/{capture.pid}/status").read_text(encoding="ascii")
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024, len(os.listdir(f"/proc/{capture.pid}/fd"))
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024, len(self.descriptors(capture))
+
+    @staticmethod
+    def descriptors(capture):
+        """What the process has open."""
+        found = []
+        for link in Path(f"/proc/{capture.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(link))
+        return found
 
     def test_a_thousand_rotations(self):
         capture = self.start("-C", "50", "-W", "5")
@@ -204,7 +214,11 @@ class Stop(case.Case):
                 capture.kill(signal.SIGHUP)
                 rig.wait_for(lambda: self.newest(capture) > begun, 5 * self.options.slow, "a new file is begun")
                 begun = self.newest(capture)
-            rig.wait_for(lambda: len(capture.files()) <= 5, 10 * self.options.slow, "the old files are closed")
+            rig.wait_for(settled, 10 * self.options.slow, "the old files are closed and deleted")
+
+        def settled():
+            written = [path for path in self.descriptors(capture) if "trace_" in path]
+            return len(capture.files()) <= 5 and len(written) <= 1
 
         rotate_to(10)
         first_bytes, first_files = self.footprint(capture)

@@ -106,6 +106,8 @@ class Blast(rig.Process):
 
     def stop(self):
         """Ends it between two frames."""
+        # Before the first frame it may not have got to handling the signal.
+        rig.wait_for(lambda: self.sent() > 0 or not self.running(), 30, "the sender has begun")
         if self.running():
             self.kill(signal.SIGTERM)
         return self.result()

@@ -456,6 +456,42 @@ static void broken_pipe(void **state)
 	close(ends[1]);
 }
 
+/* Taken back while the kernel has some: those are carried out or not, but all come back, and in order. */
+static void discard_while_writes_are_out(void **state)
+{
+	struct fixture *fixture = *state;
+	int ends[2];
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_true(fcntl(ends[1], F_SETPIPE_SZ, PAGE) >= 0);
+	for (uint32_t i = 0; i < 40; i++) {
+		queue(fixture, i, i * 30000, 30000);
+		fixture->writes[i].fd = ends[1];
+		fixture->writes[i].offset = WH_OFFSET_STREAM;
+	}
+	reap_once(fixture, 0);
+	fixture->sink->ops->discard(fixture->sink);
+	struct reader reader = { .fd = ends[0], .bytes = test_malloc(DATA_BYTES) };
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, reader_main, &reader), 0);
+	reap_until(fixture, 40);
+	check_order(fixture, 0);
+	close(ends[1]);
+	pthread_join(thread, NULL);
+	close(ends[0]);
+	bool cancelled = false;
+	size_t written = 0;
+	for (uint32_t i = 0; i < 40; i++) {
+		const struct wh_write *write = &fixture->writes[i];
+		assert_true(write->os_error == ECANCELED || (write->os_error == 0 && !cancelled));
+		cancelled |= write->os_error != 0;
+		written += write->done;
+	}
+	assert_true(cancelled);
+	assert_int_equal(reader.length, written);
+	assert_memory_equal(reader.bytes, fixture->data, written);
+	test_free(reader.bytes);
+}
+
 /* ---- waking ---- */
 
 static void *waker_main(void *argument)
@@ -509,35 +545,42 @@ static void wakes_among_writes(void **state)
 	check_file(fixture, 20 * 500);
 }
 
-#define BOTH(test) cmocka_unit_test_setup_teardown(test, make, fixture_drop)
+#define WITH(test) cmocka_unit_test_setup_teardown(test, make, fixture_drop)
 
 static int run(const char *name, CMFixtureFunction make)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(nothing_to_do),
-		BOTH(many_writes_in_order),
-		BOTH(later_writes_win),
-		BOTH(registered_buffers),
-		BOTH(failure_halts_and_retry_goes_on),
-		BOTH(failure_and_discard),
-		BOTH(short_write_is_carried_on),
-		BOTH(no_hole_behind_a_failure),
-		BOTH(retry_comes_first),
-		BOTH(full_device),
-		BOTH(retry_may_fail_too),
-		BOTH(narrow_pipe),
-		BOTH(broken_pipe),
-		BOTH(wake_ends_the_sleep),
-		BOTH(wake_comes_before_the_sleep),
-		BOTH(wakes_among_writes),
+		WITH(nothing_to_do),
+		WITH(many_writes_in_order),
+		WITH(later_writes_win),
+		WITH(registered_buffers),
+		WITH(failure_halts_and_retry_goes_on),
+		WITH(failure_and_discard),
+		WITH(short_write_is_carried_on),
+		WITH(no_hole_behind_a_failure),
+		WITH(retry_comes_first),
+		WITH(full_device),
+		WITH(retry_may_fail_too),
+		WITH(narrow_pipe),
+		WITH(broken_pipe),
+		WITH(wake_ends_the_sleep),
+		WITH(wake_comes_before_the_sleep),
+		WITH(wakes_among_writes),
 	};
 	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+static int run_for_uring(void)
+{
+	const CMFixtureFunction make = uring_make;
+	const struct CMUnitTest tests[] = { WITH(discard_while_writes_are_out) };
+	return cmocka_run_group_tests_name("sink: io_uring, taking back", tests, NULL, NULL);
 }
 
 static int run_for_streams(void)
 {
 	const CMFixtureFunction make = portable_make;
-	const struct CMUnitTest tests[] = { BOTH(non_blocking_pipe) };
+	const struct CMUnitTest tests[] = { WITH(non_blocking_pipe) };
 	return cmocka_run_group_tests_name("sink: pwrite, streams", tests, NULL, NULL);
 }
 
@@ -553,5 +596,5 @@ int main(void)
 		return failed;
 	}
 	sink->ops->close(sink);
-	return failed + run("sink: io_uring", uring_make);
+	return failed + run("sink: io_uring", uring_make) + run_for_uring();
 }
