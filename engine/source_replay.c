@@ -25,7 +25,8 @@ enum {
 
 struct replay {
 	struct wh_source source;
-	pcap_t *file; /* NULL: synthetic */
+	pcap_t *file;   /* NULL: synthetic */
+	char path[256]; /* of the file, for messages */
 	struct bpf_program program;
 	uint32_t snapshot_length;
 	uint64_t synthetic_left;

@@ -311,8 +311,9 @@ static bool inputs_all_settled(const struct wh_writer *writer)
 }
 
 /*
- * Sleeps until there is something to do. The flag is set before the rings are looked at for the last time, and a
- * producer looks at the flag after its push; both are sequentially consistent, so one of the two sees the other.
+ * Sleeps until there is something to do. Both sides exchange the flag, so one of the two exchanges comes first: if it
+ * is ours, the producer finds the flag and wakes us; if it is the producer's, its push is seen here (its exchange
+ * releases it, ours acquires it) and there is no sleep.
  */
 static void writer_sleep(struct wh_writer *writer, uint64_t wait_ns)
 {
@@ -320,8 +321,7 @@ static void writer_sleep(struct wh_writer *writer, uint64_t wait_ns)
 		wh_output_reap(writer, wait_ns);
 		return;
 	}
-	atomic_store_explicit(&writer->sleeping, true, memory_order_seq_cst);
-	atomic_thread_fence(memory_order_seq_cst);
+	atomic_exchange_explicit(&writer->sleeping, true, memory_order_acq_rel);
 	bool more = inputs_have_more(writer) || atomic_load_explicit(&writer->mail, memory_order_relaxed);
 	wh_output_reap(writer, more ? 0 : wait_ns);
 	atomic_store_explicit(&writer->sleeping, false, memory_order_relaxed);
@@ -374,10 +374,8 @@ enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error)
 
 void wh_writer_wake(struct wh_writer *writer)
 {
-	/* Pairs with the fence in writer_sleep(): our push comes before our look at the flag. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&writer->sleeping, memory_order_relaxed) &&
-	    atomic_exchange_explicit(&writer->sleeping, false, memory_order_relaxed))
+	/* Pairs with the exchange in writer_sleep(). */
+	if (atomic_exchange_explicit(&writer->sleeping, false, memory_order_acq_rel))
 		writer->sink->ops->wake(writer->sink);
 }
 

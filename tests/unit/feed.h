@@ -51,7 +51,6 @@ struct wh_rig {
 	struct wh_writer_config config;
 	struct wh_writer *writer;
 	bool pcap;
-	uint32_t block_bytes;
 	struct wh_feed *feeds[WH_FEEDS_MOST];
 	uint32_t feed_count;
 	bool mounted;
