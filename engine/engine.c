@@ -334,11 +334,12 @@ bool wh_capture_interface_statistics(struct wh_capture *capture, size_t index,
 	pthread_mutex_lock(&capture->lock);
 	port_statistics(port, statistics);
 	statistics->present = port->state != WH_PORT_ABSENT || !capture->running;
+	int link_type = port->link_type;
 	pthread_mutex_unlock(&capture->lock);
 	statistics->filtered_known = port->filtered_known;
 	memcpy(statistics->name, port->name, sizeof(statistics->name));
-	const char *link_type = port->link_type >= 0 ? pcap_datalink_val_to_name(port->link_type) : NULL;
-	snprintf(statistics->link_type, sizeof(statistics->link_type), "%s", link_type != NULL ? link_type : "");
+	const char *words = link_type >= 0 ? pcap_datalink_val_to_name(link_type) : NULL;
+	snprintf(statistics->link_type, sizeof(statistics->link_type), "%s", words != NULL ? words : "");
 	return true;
 }
 

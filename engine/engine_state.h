@@ -46,7 +46,7 @@ struct wh_port {
 	enum wh_port_state state; /* lock */
 	bool named;               /* asked for by name; warn when it goes */
 	bool come_back;           /* seen again while its threads were ending */
-	int link_type;            /* DLT_* */
+	int link_type;            /* DLT_*; lock */
 	struct wh_output *output;
 	bool in_files; /* the output's files know it, as file_interface, with file_link_type */
 	uint16_t file_interface;

@@ -124,7 +124,9 @@ enum wh_status wh_port_open(struct wh_capture *capture, struct wh_port *port, st
 	if (link_type < 0)
 		return wh_error_set(error, WH_ERR_INPUT, "%s has a link type that cannot be captured raw (ARPHRD %u)",
 				    port->name, port->interface.arp_type);
+	pthread_mutex_lock(&capture->lock);
 	port->link_type = link_type;
+	pthread_mutex_unlock(&capture->lock);
 	struct wh_filter filter;
 	enum wh_status status =
 	    wh_filter_compile(port->name, link_type, config->snapshot_length, config->direction == WH_DIRECTION_OUT,

@@ -25,10 +25,10 @@ struct uring {
 	uint32_t chain_out;          /* completions of the chain that are still to come */
 	struct wh_write_queue back;
 	bool halted;
-	bool discarding;                 /* what of the chain has not been carried out when it is back was taken back */
-	bool table; /* the kernel has a table of registered buffers */
+	bool discarding; /* what of the chain has not been carried out when it is back was taken back */
+	bool table;      /* the kernel has a table of registered buffers */
 	bool wake_armed;
-	bool woken;                      /* wake() was called and has not ended a sleep yet */
+	bool woken; /* wake() was called and has not ended a sleep yet */
 	int wake_fd;
 	bool slot_used[WH_SINK_BUFFER_SLOTS];
 };

@@ -186,12 +186,26 @@ enum wh_status wh_writer_attach(struct wh_writer *writer, struct wh_writer_sourc
 		if (source->new_interface)
 			interface_add(writer, source);
 		source->buffer = source->memory != NULL && place < WH_SINK_BUFFER_SLOTS ? (int)place : WH_BUFFER_NONE;
-		*input = (struct wh_input){ .source = *source, .fresh = true };
+		input->waiting = *source;
+		input->fresh = true;
+		input->idle = false;
 	}
 	pthread_mutex_unlock(&writer->lock);
 	if (status == WH_OK && writer->started)
 		mail_send(writer, MAIL_SOURCES);
 	return status;
+}
+
+/* With the lock held: makes the source that waits the input's, with counts that begin at zero. */
+static void input_begin(struct wh_input *input)
+{
+	input->source = input->waiting;
+	input->active = true;
+	input->ended = false;
+	input->outstanding = 0;
+	input->received = input->dropped = input->discarded = 0;
+	input->lost_pending = 0;
+	input->spare_file = 0;
 }
 
 /* Takes in the inputs that were attached: registers their memory and, in a running chain, tells of their interfaces. */
@@ -205,7 +219,7 @@ static void inputs_take(struct wh_writer *writer)
 		if (!input->fresh)
 			continue;
 		input->fresh = false;
-		input->active = true;
+		input_begin(input);
 		if (input->source.buffer != WH_BUFFER_NONE)
 			writer->sink->ops->register_buffer(writer->sink, input->source.buffer, input->source.memory,
 							   input->source.memory_bytes);

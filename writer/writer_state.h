@@ -29,17 +29,18 @@ struct wh_chain_interface {
 
 /* A source that is or was attached; the place of one that has ended is used again. */
 struct wh_input {
-	struct wh_writer_source source; /* written under the lock while the input is idle */
-	bool idle;                      /* lock: the place is free */
-	bool fresh;                     /* lock: attached, and not seen by the thread yet */
-	bool active;                    /* between the two */
-	bool ended;                     /* its WH_CHUNK_END was popped */
-	uint32_t outstanding;           /* chunks that have not been given back */
-	uint64_t received;              /* as the last chunk that was taken told */
-	uint64_t dropped;               /* the same, and what was discarded here */
-	uint64_t discarded;             /* of these, discarded here */
-	uint64_t lost_pending;          /* lost after the last frame in the files; not told there yet */
-	uint64_t spare_file;            /* where the last frame's spare option is: number of the file, 0: nowhere */
+	struct wh_writer_source waiting; /* lock: attached, and not seen by the thread yet */
+	bool idle;                       /* lock: the place is free */
+	bool fresh;                      /* lock: there is one waiting */
+	struct wh_writer_source source;
+	bool active;           /* there is a source */
+	bool ended;            /* its WH_CHUNK_END was popped */
+	uint32_t outstanding;  /* chunks that have not been given back */
+	uint64_t received;     /* as the last chunk that was taken told */
+	uint64_t dropped;      /* the same, and what was discarded here */
+	uint64_t discarded;    /* of these, discarded here */
+	uint64_t lost_pending; /* lost after the last frame in the files; not told there yet */
+	uint64_t spare_file;   /* where the last frame's spare option is: number of the file, 0: nowhere */
 	uint64_t spare_offset;
 	uint8_t patch[WH_SPARE_OPTION_BYTES];
 };
