@@ -60,6 +60,8 @@ def parser(description):
     beside = Path(__file__).resolve().parents[1] / "build" / "release" / "bin"
     made.add_argument("--bin", default=str(beside), help="directory of wirehaul and the tools (%(default)s)")
     made.add_argument("--scratch", help="where to write (TMPDIR, or beside the programs)")
+    made.add_argument("--calm", type=int, default=0, metavar="SECONDS",
+                      help="before each run, wait so long at most for a machine that does nothing else")
     made.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     return made
 
@@ -72,6 +74,14 @@ def options_of(made, arguments=None):
         beside = os.path.join(os.path.dirname(options.bin), "scratch")
         options.scratch = tempfile.gettempdir() if "TMPDIR" in os.environ else beside
     return options
+
+
+def cgroup_seconds(path):
+    with contextlib.suppress(OSError), open(os.path.join(path, "cpuacct.usage"), encoding="ascii") as file:
+        return int(file.read()) / 1e9
+    with contextlib.suppress(OSError), open(os.path.join(path, "cpu.stat"), encoding="ascii") as file:
+        return int(dict(line.split() for line in file)["usage_usec"]) / 1e6
+    return None
 
 
 class CpuGroup(rig.Resource):
@@ -93,13 +103,7 @@ class CpuGroup(rig.Resource):
         self.prefix = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', os.path.join(self.path, "cgroup.procs")]
 
     def seconds(self):
-        if self.path is None:
-            return None
-        with contextlib.suppress(OSError), open(os.path.join(self.path, "cpuacct.usage"), encoding="ascii") as file:
-            return int(file.read()) / 1e9
-        with contextlib.suppress(OSError), open(os.path.join(self.path, "cpu.stat"), encoding="ascii") as file:
-            return int(dict(line.split() for line in file)["usage_usec"]) / 1e6
-        return None
+        return cgroup_seconds(self.path) if self.path is not None else None
 
     def _undo(self):
         if self.path is not None:
@@ -161,10 +165,27 @@ def peak_resident_kib(pid):
 
 
 def busy_seconds():
-    """CPU time that all CPUs have spent on anything but idling, interrupts and the hypervisor's share included."""
+    """CPU time of everything that ever ran, exact where the root of the cgroups counts it, else in ticks."""
+    seconds = cgroup_seconds(CpuGroup.ROOT)
+    if seconds is not None:
+        return seconds
     with open("/proc/stat", encoding="ascii") as file:
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / TICK
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / TICK
+
+
+def calm(options):
+    """Waits until the machine does next to nothing for two seconds, at most for --calm seconds. Returns how busy it was
+    in the last second, as a share of all its CPUs."""
+    end = time.monotonic() + options.calm
+    quiet = 0
+    while True:
+        before, start = busy_seconds(), time.monotonic()
+        time.sleep(1)
+        share = (busy_seconds() - before) / (time.monotonic() - start) / os.cpu_count()
+        quiet = quiet + 1 if share < 0.05 else 0
+        if quiet == 2 or time.monotonic() >= end:
+            return share
 
 
 def capturing(space, interface):
@@ -196,15 +217,6 @@ def settle(directory, seconds=20):
         now = _device_counters(directory)
         quiet = quiet + 1 if now == before and now[2] == 0 else 0
         before = now
-
-
-def disturbance():
-    """A line that tells whether this machine has other work to do."""
-    load = os.getloadavg()[0]
-    before = busy_seconds()
-    time.sleep(1)
-    share = (busy_seconds() - before) / os.cpu_count()
-    return {"load_average": load, "busy_share_before": share}
 
 
 def median(rows, key):
