@@ -188,11 +188,11 @@ def calm(options):
             return share
 
 
-def capturing(space, interface):
-    """Whether a packet socket is running on INTERFACE in the namespace SPACE."""
+def captures(space, interface):
+    """How many packet sockets are running on INTERFACE in the namespace SPACE."""
     index = str(space.link(interface)["ifindex"])
     rows = [line.split() for line in space.run("cat", "/proc/net/packet").stdout.splitlines()[1:]]
-    return any(row[3] == "0003" and row[4] == index and row[5] == "1" for row in rows)
+    return sum(row[3] == "0003" and row[4] == index and row[5] == "1" for row in rows)
 
 
 def _device_counters(directory):

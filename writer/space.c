@@ -17,7 +17,7 @@ uint64_t wh_space_limit(const struct wh_space *space, double percent)
 
 uint64_t wh_space_grant(const struct wh_space *space, double percent, uint64_t wanted, uint64_t alignment)
 {
-	if (percent <= 0)
+	if (percent <= 0 || space->total_bytes == 0)
 		return wanted;
 	uint64_t limit = wh_space_limit(space, percent);
 	if (space->available_bytes <= limit || space->available_bytes - limit <= METADATA_MARGIN)

@@ -101,14 +101,15 @@ class Overload(case.Case):
             self.assertGreater(stats["dropped"], 0, "there was no overload")
 
     def slow_sink(self, *options):
-        """Writes to a disk that takes 20 MB/s what comes at seven times that."""
+        """Writes to a disk that takes a seventh of what comes."""
+        rate = self.rate(0, 100000)["rate"]
         disk = self.enterContext(rig.Disk(self.scratch, 1500))
-        limit = self.enterContext(rig.WriteLimit(disk.device, 20 * 1000 * 1000))
+        limit = self.enterContext(rig.WriteLimit(disk.device, rate * SIZE // 7))
         pair = self.pair()
         frames = self.frames(0.4)
         capture = self.capture(pair.RIGHT, "-B", "4096", *options, namespace=pair.right, directory=disk.path)
         limit.add(capture.pid)
-        blast = self.blast(pair.left, pair.LEFT, count=frames, size=SIZE, **self.rate(0, 100000))
+        blast = self.blast(pair.left, pair.LEFT, count=frames, size=SIZE, rate=rate)
         self.assertEqual(blast.result()["sent"], frames)
         outcome = capture.stop()
         self.assertAdmitted(outcome, frames, size=SIZE)

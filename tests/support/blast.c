@@ -125,7 +125,7 @@ static void prepare(struct sender *sender, const struct orders *orders, uint64_t
 		size_t rest = wh_numbered_bytes(&orders->shape, number) - head;
 		sender->parts[i][0] = (struct iovec){ .iov_base = sender->heads[i], .iov_len = head };
 		/* sendmsg() only reads, but iov_base is not const. */
-		void *pattern = (void *)(uintptr_t)wh_numbered_pattern(number);
+		void *pattern = (void *)wh_numbered_pattern(number);
 		sender->parts[i][1] = (struct iovec){ .iov_base = pattern, .iov_len = rest };
 		sender->messages[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = sender->parts[i], .msg_iovlen = 2 } };
 	}

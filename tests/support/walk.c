@@ -389,7 +389,7 @@ bool wh_walk_file(struct wh_walk *walk, const char *path, const struct wh_walk_l
 	if (!good)
 		return false;
 	if (walk->size > 0)
-		madvise((void *)(uintptr_t)walk->bytes, (size_t)walk->size, MADV_SEQUENTIAL);
+		madvise((void *)walk->bytes, (size_t)walk->size, MADV_SEQUENTIAL);
 	walk_all(walk);
 	return true;
 }
@@ -397,6 +397,6 @@ bool wh_walk_file(struct wh_walk *walk, const char *path, const struct wh_walk_l
 void wh_walk_close(struct wh_walk *walk)
 {
 	if (walk->bytes != NULL)
-		munmap((void *)(uintptr_t)walk->bytes, (size_t)walk->size);
+		munmap((void *)walk->bytes, (size_t)walk->size);
 	walk->bytes = NULL;
 }

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The replay: what a capture file has comes out in blocks like the kernel's, and through the encoders unchanged. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pcap/pcap.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "blocks.h"
+#include "engine/source.h"
+#include "ringbuf/clock.h"
+
+enum { BLOCK_BYTES = 32 * 1024, BLOCKS = 4, FRAMES = 700, SNAPSHOT_MOST = 262144 };
+/* What of a block is left for one frame: its head, its slot's header, and the bytes the kernel leaves too. */
+enum { FRAME_MOST = BLOCK_BYTES - WH_CHUNK_FIRST_SLOT - 84 - 8 };
+#define START_NS (1767225600 * WH_NS_PER_SECOND)
+
+struct fixture {
+	char path[64];
+	uint32_t sizes[FRAMES], lengths[FRAMES]; /* captured and original */
+	uint64_t times[FRAMES];
+	uint32_t count;
+	struct wh_replay_config config;
+	struct wh_source *source;
+	uint64_t random;
+};
+
+static int fixture_make(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	assert_non_null(fixture);
+	const char *parent = getenv("TMPDIR");
+	snprintf(fixture->path, sizeof(fixture->path), "%.40s/wh-replay-XXXXXX", parent != NULL ? parent : "/tmp");
+	int fd = mkstemp(fixture->path);
+	assert_true(fd >= 0);
+	close(fd);
+	fixture->random = 11;
+	fixture->config = (struct wh_replay_config){ .path = fixture->path, .snapshot_length = SNAPSHOT_MOST,
+		.geometry = { .block_bytes = BLOCK_BYTES, .block_count = BLOCKS, .timeout_ms = 100 } };
+	*state = fixture;
+	return 0;
+}
+
+static int fixture_drop(void **state)
+{
+	struct fixture *fixture = *state;
+	if (fixture->source != NULL)
+		fixture->source->ops->close(fixture->source);
+	unlink(fixture->path);
+	free(fixture);
+	return 0;
+}
+
+/* Byte INDEX of frame NUMBER: an Ethernet header of nobody's, then whatever. */
+static uint8_t content(uint32_t number, uint32_t index)
+{
+	return index < 14 ? (uint8_t)(2 * index) : (uint8_t)(number * 17 + index * 3 + index / 256);
+}
+
+/* Writes a file of COUNT frames, up to LARGEST bytes each, by libpcap. */
+static void file_make(struct fixture *fixture, uint32_t count, uint32_t largest, u_int precision, int link_type)
+{
+	static uint8_t bytes[SNAPSHOT_MOST];
+	pcap_t *dead = pcap_open_dead_with_tstamp_precision(link_type, SNAPSHOT_MOST, precision);
+	assert_non_null(dead);
+	pcap_dumper_t *dumper = pcap_dump_open(dead, fixture->path);
+	assert_non_null(dumper);
+	fixture->count = count;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t unit = precision == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
+		fixture->sizes[i] = (uint32_t)(wh_test_random(&fixture->random) % (largest + 1));
+		fixture->lengths[i] = fixture->sizes[i] + i % 3 * 100;
+		fixture->times[i] = (START_NS + i * 1234567891ULL) / unit * unit;
+		for (uint32_t j = 0; j < fixture->sizes[i]; j++)
+			bytes[j] = content(i, j);
+		const struct pcap_pkthdr header = {
+			.ts = { .tv_sec = (time_t)(fixture->times[i] / WH_NS_PER_SECOND),
+			        .tv_usec = (suseconds_t)(fixture->times[i] % WH_NS_PER_SECOND / unit) },
+			.caplen = fixture->sizes[i], .len = fixture->lengths[i]
+		};
+		pcap_dump((u_char *)dumper, &header, bytes);
+	}
+	pcap_dump_close(dumper);
+	pcap_close(dead);
+}
+
+static void replay_open(struct fixture *fixture)
+{
+	struct wh_error error = { 0 };
+	if (wh_source_replay_open(&fixture->config, &fixture->source, &error) != WH_OK)
+		fail_msg("%s", error.text);
+}
+
+static bool next(struct fixture *fixture, struct wh_block *block)
+{
+	if (!fixture->source->ops->next(fixture->source, block))
+		return false;
+	assert_true(block->frames >= 1);
+	assert_true(block->used <= BLOCK_BYTES);
+	assert_true(block->index < BLOCKS);
+	assert_false(block->losing);
+	assert_ptr_equal(block->base, fixture->source->memory + (size_t)block->index * BLOCK_BYTES);
+	assert_int_equal(block->base[8] & 1, 1);
+	return true;
+}
+
+static void release(struct fixture *fixture, uint32_t index)
+{
+	fixture->source->ops->release(fixture->source, index);
+}
+
+/* Encodes BLOCK and checks that it has the frames of the file that come next, those for which WANTED says so. */
+static void block_check(struct fixture *fixture, const struct wh_block *block, uint32_t *number,
+                        bool (*wanted)(const struct fixture *fixture, uint32_t number))
+{
+	const struct wh_encoding encoding = { .rules = { .snapshot_length = fixture->config.snapshot_length } };
+	struct wh_chunk chunk = { 0 };
+	wh_pcapng_encode(&encoding, WH_TRANSCRIBE_RUN, block->base, BLOCK_BYTES, block->first_slot, block->frames, &chunk);
+	struct wh_test_walk walk = { 0 };
+	if (!wh_test_walk_run(&walk, chunk.base, chunk.length, 1))
+		fail_msg("%s (at %zu)", walk.problem, walk.problem_at);
+	assert_int_equal(walk.frame_count, block->frames);
+	for (uint32_t i = 0; i < walk.frame_count; i++, (*number)++) {
+		while (wanted != NULL && *number < fixture->count && !wanted(fixture, *number))
+			(*number)++;
+		assert_true(*number < fixture->count);
+		const struct wh_test_record *record = &walk.frames[i];
+		uint32_t size = fixture->sizes[*number];
+		if (size > fixture->config.snapshot_length)
+			size = fixture->config.snapshot_length;
+		if (size > FRAME_MOST)
+			size = FRAME_MOST;
+		assert_int_equal(record->captured, size);
+		assert_int_equal(record->original, fixture->lengths[*number]);
+		assert_int_equal(record->ns, fixture->times[*number]);
+		assert_int_equal(record->flags, 0);
+		for (uint32_t j = 0; j < size; j++)
+			if (record->data[j] != content(*number, j))
+				fail_msg("byte %u of frame %u is wrong", j, *number);
+	}
+	wh_test_walk_free(&walk);
+}
+
+/* Takes all that is in the file, and checks it. Returns the number of frames. */
+static uint32_t drain(struct fixture *fixture, bool (*wanted)(const struct fixture *fixture, uint32_t number))
+{
+	struct wh_block block;
+	uint32_t number = 0, frames = 0;
+	while (next(fixture, &block)) {
+		block_check(fixture, &block, &number, wanted);
+		frames += block.frames;
+		release(fixture, block.index);
+	}
+	assert_true(fixture->source->ops->at_end(fixture->source));
+	uint64_t received = 0, dropped = 0;
+	fixture->source->ops->statistics(fixture->source, &received, &dropped);
+	assert_int_equal(received, frames);
+	assert_int_equal(dropped, 0);
+	fixture->source->ops->statistics(fixture->source, &received, &dropped);
+	assert_int_equal(received, frames); /* told once */
+	return frames;
+}
+
+static void nanoseconds_pass(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, FRAMES, 3000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	replay_open(fixture);
+	assert_int_equal(fixture->source->link_type, DLT_EN10MB);
+	assert_int_equal(fixture->source->block_count, BLOCKS);
+	assert_int_equal(drain(fixture, NULL), FRAMES);
+	assert_string_equal(fixture->source->problem, "");
+}
+
+static void microseconds_pass(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, FRAMES, 300, PCAP_TSTAMP_PRECISION_MICRO, DLT_RAW);
+	replay_open(fixture);
+	assert_int_equal(fixture->source->link_type, DLT_RAW);
+	assert_int_equal(drain(fixture, NULL), FRAMES);
+}
+
+static void frames_larger_than_a_block_are_cut(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, 200, 100000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), 200);
+}
+
+static void snapshot_length_cuts(void **state)
+{
+	static const uint32_t lengths[] = { 1, 14, 96, 1000 };
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		struct fixture *fixture = *state;
+		fixture->config.snapshot_length = lengths[i];
+		file_make(fixture, 300, 2000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+		replay_open(fixture);
+		assert_int_equal(drain(fixture, NULL), 300);
+		fixture->source->ops->close(fixture->source);
+		fixture->source = NULL;
+	}
+}
+
+static bool is_long(const struct fixture *fixture, uint32_t number)
+{
+	return fixture->lengths[number] >= 1000;
+}
+
+static void filter_chooses(void **state)
+{
+	struct fixture *fixture = *state;
+	fixture->config.filter = "greater 1000";
+	file_make(fixture, FRAMES, 2000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	uint32_t expected = 0;
+	for (uint32_t i = 0; i < FRAMES; i++)
+		expected += is_long(fixture, i);
+	replay_open(fixture);
+	assert_true(fixture->source->filters);
+	assert_int_equal(drain(fixture, is_long), expected);
+	assert_int_equal(fixture->source->filtered, FRAMES - expected);
+}
+
+static void filter_that_refuses_all(void **state)
+{
+	struct fixture *fixture = *state;
+	fixture->config.filter = "less 0 and greater 1";
+	file_make(fixture, FRAMES, 2000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), 0);
+	assert_int_equal(fixture->source->filtered, FRAMES);
+}
+
+/* Blocks come back in any order, and are filled again in the ring's. */
+static void release_out_of_order(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, FRAMES, 3000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	replay_open(fixture);
+	struct wh_block blocks[BLOCKS], block;
+	uint32_t number = 0;
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		assert_true(next(fixture, &blocks[i]));
+		assert_int_equal(blocks[i].index, i);
+	}
+	assert_false(fixture->source->ops->next(fixture->source, &block));
+	assert_false(fixture->source->ops->at_end(fixture->source));
+	/* Nothing was touched while it was lent. */
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		block_check(fixture, &blocks[i], &number, NULL);
+	release(fixture, 2);
+	release(fixture, 1);
+	assert_false(fixture->source->ops->next(fixture->source, &block));
+	release(fixture, 0);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_true(next(fixture, &block));
+		assert_int_equal(block.index, i);
+		block_check(fixture, &block, &number, NULL);
+	}
+	assert_false(fixture->source->ops->next(fixture->source, &block));
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		release(fixture, BLOCKS - 1 - i);
+	while (next(fixture, &block)) {
+		block_check(fixture, &block, &number, NULL);
+		release(fixture, block.index);
+	}
+	assert_int_equal(number, FRAMES);
+}
+
+/* Cut off anywhere: what is whole comes out, and then it is said why there is no more. */
+static void damaged_files_say_so(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, 20, 500, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	uint64_t record[21] = { 24 };
+	for (uint32_t i = 0; i < 20; i++)
+		record[i + 1] = record[i] + 16 + fixture->sizes[i];
+	for (uint64_t length = record[20] - 1; length >= 24; length -= 37) {
+		uint32_t whole = 0;
+		while (record[whole + 1] <= length)
+			whole++;
+		assert_int_equal(truncate(fixture->path, (off_t)length), 0);
+		replay_open(fixture);
+		assert_int_equal(drain(fixture, NULL), whole);
+		assert_int_equal(fixture->source->problem[0] != '\0', length != record[whole]);
+		assert_null(strchr(fixture->source->problem, '\n'));
+		fixture->source->ops->close(fixture->source);
+		fixture->source = NULL;
+		if (length < 24 + 37)
+			break;
+	}
+}
+
+static void absurd_lengths_say_so(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, 3, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	const uint32_t absurd = 0x7FFFFFFF;
+	FILE *file = fopen(fixture->path, "r+b");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, 24 + 16 + (long)fixture->sizes[0] + 8, SEEK_SET), 0);
+	assert_int_equal(fwrite(&absurd, sizeof(absurd), 1, file), 1);
+	fclose(file);
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), 1);
+	assert_true(fixture->source->problem[0] != '\0');
+}
+
+/* Behind the damage nothing is what it seems: what looks like a record there is none. */
+static void damage_ends_the_file(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, 3, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	const uint32_t absurd[4] = { 1, 1, 0x7FFFFFFF, 0x7FFFFFFF };
+	FILE *file = fopen(fixture->path, "r+b");
+	assert_non_null(file);
+	long behind_the_first = 24 + 16 + (long)fixture->sizes[0];
+	uint8_t rest[512];
+	assert_int_equal(fseek(file, behind_the_first, SEEK_SET), 0);
+	size_t length = fread(rest, 1, sizeof(rest), file);
+	assert_int_equal(fseek(file, behind_the_first, SEEK_SET), 0);
+	assert_int_equal(fwrite(absurd, sizeof(absurd), 1, file), 1);
+	assert_int_equal(fwrite(rest, 1, length, file), length);
+	fclose(file);
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), 1);
+	assert_true(fixture->source->problem[0] != '\0');
+}
+
+/* A record that says that less was on the wire than was captured. */
+static void captured_is_never_more_than_there_was(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, 1, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	fixture->lengths[0] = fixture->sizes[0];
+	const uint32_t less = fixture->sizes[0] / 2;
+	FILE *file = fopen(fixture->path, "r+b");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, 24 + 12, SEEK_SET), 0);
+	assert_int_equal(fwrite(&less, sizeof(less), 1, file), 1);
+	fclose(file);
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), 1);
+}
+
+static void empty_file(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, 0, 0, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), 0);
+	assert_string_equal(fixture->source->problem, "");
+}
+
+static void refuse(struct fixture *fixture, const char *word)
+{
+	struct wh_error error = { 0 };
+	struct wh_source *source;
+	assert_int_equal(wh_source_replay_open(&fixture->config, &source, &error), WH_ERR_INPUT);
+	if (strstr(error.text, word) == NULL || strchr(error.text, '\n') != NULL)
+		fail_msg("\"%s\" does not mention %s", error.text, word);
+}
+
+static void what_cannot_be_read_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	refuse(fixture, fixture->path); /* of no bytes at all */
+	FILE *file = fopen(fixture->path, "wb");
+	assert_non_null(file);
+	fputs("this is no capture file, however long it may be", file);
+	fclose(file);
+	refuse(fixture, fixture->path);
+	fixture->config.path = "/nonexistent/x.pcap";
+	refuse(fixture, "/nonexistent/x.pcap");
+	fixture->config.path = fixture->path;
+	file_make(fixture, 1, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	fixture->config.filter = "tcp port and udp";
+	refuse(fixture, "tcp port and udp");
+	fixture->config.filter = "   ";
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), 1);
+}
+
+static void stop_lets_nothing_more_in(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, FRAMES, 3000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	replay_open(fixture);
+	struct wh_block block;
+	uint32_t number = 0;
+	assert_true(next(fixture, &block));
+	fixture->source->ops->stop(fixture->source);
+	assert_false(fixture->source->ops->next(fixture->source, &block));
+	block_check(fixture, &block, &number, NULL);
+	release(fixture, block.index);
+	assert_false(fixture->source->ops->next(fixture->source, &block));
+	uint64_t received = 0, dropped = 0;
+	fixture->source->ops->statistics(fixture->source, &received, &dropped);
+	assert_int_equal(received, number);
+}
+
+static void *releaser_main(void *argument)
+{
+	struct wh_source *source = argument;
+	source->ops->release(source, 0);
+	return NULL;
+}
+
+/* A block that comes back ends the wait for one, and so does a wake. */
+static void waiting_ends(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, FRAMES, 3000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	replay_open(fixture);
+	struct wh_block block;
+	for (int i = 0; i < BLOCKS; i++)
+		assert_true(next(fixture, &block));
+	uint64_t before = wh_ns_monotonic();
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, releaser_main, fixture->source), 0);
+	fixture->source->ops->wait(fixture->source, 20 * WH_NS_PER_SECOND);
+	pthread_join(thread, NULL);
+	assert_true(next(fixture, &block));
+	fixture->source->ops->wake(fixture->source);
+	fixture->source->ops->wake(fixture->source);
+	fixture->source->ops->wait(fixture->source, 20 * WH_NS_PER_SECOND);
+	assert_true(wh_ns_monotonic() - before < 10 * WH_NS_PER_SECOND);
+	before = wh_ns_monotonic();
+	fixture->source->ops->wait(fixture->source, 20 * WH_NS_PER_MS);
+	assert_true(wh_ns_monotonic() - before >= 10 * WH_NS_PER_MS);
+}
+
+static void made_up_frames(void **state)
+{
+	static const uint32_t sizes[] = { 0, 60, 1414, 9000, FRAME_MOST };
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct fixture *fixture = *state;
+		fixture->config.path = NULL;
+		fixture->config.synthetic_frames = 1001;
+		fixture->config.synthetic_bytes = sizes[i];
+		replay_open(fixture);
+		struct wh_block block;
+		uint64_t frames = 0, last = 0;
+		while (next(fixture, &block)) {
+			const struct wh_encoding encoding = { .rules = { .snapshot_length = SNAPSHOT_MOST } };
+			struct wh_chunk chunk = { 0 };
+			wh_pcapng_encode(&encoding, WH_TRANSCRIBE_RUN, block.base, BLOCK_BYTES, block.first_slot,
+			                 block.frames, &chunk);
+			assert_int_equal(chunk.frame_bytes, (uint64_t)block.frames * sizes[i]);
+			assert_true(chunk.first_ns > last);
+			last = chunk.last_ns;
+			frames += block.frames;
+			release(fixture, block.index);
+		}
+		assert_true(fixture->source->ops->at_end(fixture->source));
+		assert_int_equal(frames, 1001);
+		fixture->source->ops->close(fixture->source);
+		fixture->source = NULL;
+	}
+}
+
+#define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, fixture_make, fixture_drop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_FIXTURE(nanoseconds_pass),
+		WITH_FIXTURE(microseconds_pass),
+		WITH_FIXTURE(frames_larger_than_a_block_are_cut),
+		WITH_FIXTURE(snapshot_length_cuts),
+		WITH_FIXTURE(filter_chooses),
+		WITH_FIXTURE(filter_that_refuses_all),
+		WITH_FIXTURE(release_out_of_order),
+		WITH_FIXTURE(damaged_files_say_so),
+		WITH_FIXTURE(absurd_lengths_say_so),
+		WITH_FIXTURE(damage_ends_the_file),
+		WITH_FIXTURE(captured_is_never_more_than_there_was),
+		WITH_FIXTURE(empty_file),
+		WITH_FIXTURE(what_cannot_be_read_is_refused),
+		WITH_FIXTURE(stop_lets_nothing_more_in),
+		WITH_FIXTURE(waiting_ends),
+		WITH_FIXTURE(made_up_frames),
+	};
+	return cmocka_run_group_tests_name("replay", tests, NULL, NULL);
+}
