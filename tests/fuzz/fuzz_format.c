@@ -29,14 +29,15 @@ static void complain(const char *words, size_t at)
 
 static struct wh_test_frame frame_of(const uint8_t *bytes, uint32_t number)
 {
-	/* tpacket_rcv() puts a frame behind the slot's header and address, at 68 or more, wherever its link type has it. */
+	/* tpacket_rcv() puts a frame behind the slot's header and address, at 68 or more, wherever its link type has
+	 * it. */
 	uint32_t captured = (uint32_t)(bytes[0] | bytes[1] << 8);
 	return (struct wh_test_frame){
 		.captured = captured,
 		.original = captured + bytes[2],
 		.mac = 72 + bytes[3] % 48,
 		.status = ((bytes[4] & 1) != 0 ? TP_STATUS_VLAN_VALID : 0) |
-		          ((bytes[4] & 2) != 0 ? TP_STATUS_VLAN_TPID_VALID : 0),
+			  ((bytes[4] & 2) != 0 ? TP_STATUS_VLAN_TPID_VALID : 0),
 		.tci = (uint16_t)(bytes[5] << 8 | bytes[6]),
 		.tpid = (bytes[4] & 4) != 0 ? 0x88A8 : 0x8100,
 		.packet_type = bytes[4] >> 3,
@@ -54,7 +55,8 @@ static bool block_fill(const uint8_t *data, size_t size)
 	for (size_t at = HEAD_BYTES; at + FRAME_BYTES <= size; at += FRAME_BYTES) {
 		struct wh_test_frame frame = frame_of(data + at, block.count);
 		/* The last ones are made to end near the block's end. */
-		if (block.next + frame.mac + frame.captured > capacity && block.next + frame.mac + data[at] % 96 < capacity) {
+		if (block.next + frame.mac + frame.captured > capacity &&
+		    block.next + frame.mac + data[at] % 96 < capacity) {
 			frame.captured = capacity - block.next - frame.mac - data[at] % 96;
 			frame.original = frame.captured;
 		}
@@ -67,8 +69,11 @@ static bool block_fill(const uint8_t *data, size_t size)
 static struct wh_chunk chunk_begin(const struct wh_encoding *encoding, uint64_t lost)
 {
 	wh_test_block_rebuild(&block);
-	return (struct wh_chunk){ .lost = lost, .received_total = lost + block.count, .dropped_total = lost,
-		.source = encoding->source, .interface = encoding->interface };
+	return (struct wh_chunk){ .lost = lost,
+				  .received_total = lost + block.count,
+				  .dropped_total = lost,
+				  .source = encoding->source,
+				  .interface = encoding->interface };
 }
 
 static void bounds_check(const struct wh_chunk *chunk)
@@ -137,10 +142,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (size < HEAD_BYTES || !block_fill(data, size))
 		return 0;
-	struct wh_encoding encoding = {
-		.rules = { .snapshot_length = (data[1] & 1) != 0 ? 262144 : 70000, .ethernet = (data[1] & 2) != 0 },
-		.source = 5, .interface = 1, .nanoseconds = (data[1] & 4) != 0
-	};
+	struct wh_encoding encoding = { .rules = { .snapshot_length = (data[1] & 1) != 0 ? 262144 : 70000,
+						   .ethernet = (data[1] & 2) != 0 },
+					.source = 5,
+					.interface = 1,
+					.nanoseconds = (data[1] & 4) != 0 };
 	uint64_t lost = data[2];
 	uint32_t keep = 1 + data[3] % block.count;
 	for (int how = WH_TRANSCRIBE_IN_PLACE; how <= WH_TRANSCRIBE_RUN; how++) {

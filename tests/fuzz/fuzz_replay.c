@@ -45,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	const struct wh_replay_config config = {
 		.path = path,
-		/* The first byte of a file is its magic number; the last one may just as well choose the snapshot length. */
+		/* The first byte of a file is its magic number; the last one may just as well choose the snapshot
+		   length. */
 		.snapshot_length = size > 0 && data[size - 1] % 2 == 0 ? 262144 : 60,
 		.geometry = { .block_bytes = BLOCK_BYTES, .block_count = BLOCKS, .timeout_ms = 1 },
 	};

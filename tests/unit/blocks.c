@@ -7,13 +7,7 @@
 #include <sys/mman.h>
 
 enum { PAGE = 4096, SLOT_ALIGNMENT = 8, NS_PER_US = 1000 };
-enum {
-	OPTION_END = 0,
-	OPTION_FLAGS = 2,
-	OPTION_DROPCOUNT = 4,
-	OPTION_FILLER = 0x8046,
-	OPTION_RESOLUTION = 9
-};
+enum { OPTION_END = 0, OPTION_FLAGS = 2, OPTION_DROPCOUNT = 4, OPTION_FILLER = 0x8046, OPTION_RESOLUTION = 9 };
 
 uint64_t wh_test_random(uint64_t *state)
 {
@@ -44,10 +38,21 @@ void wh_test_unguard(uint8_t *memory, size_t bytes)
 
 /* ---- blocks ---- */
 
-static uint8_t content(uint64_t seed, uint32_t index)
+/* Eight bytes of a frame's content, from INDEX (a multiple of 8) on. */
+static uint64_t content_word(uint64_t seed, uint32_t index)
 {
 	uint64_t mixed = (seed + index / 8) * 0x9E3779B97F4A7C15ULL;
-	return (uint8_t)(mixed >> (24 + index % 8 * 5));
+	return mixed ^ mixed >> 29;
+}
+
+static void content_put(uint8_t *at, uint64_t seed, uint32_t from, uint32_t to)
+{
+	uint64_t word = 0;
+	for (uint32_t i = from; i < to; i++) {
+		if (i == from || i % 8 == 0)
+			word = content_word(seed, i & ~7u);
+		*at++ = (uint8_t)(word >> (i % 8 * 8));
+	}
 }
 
 void wh_test_block_begin(struct wh_test_block *block, uint8_t *base, uint32_t capacity, uint32_t first_slot)
@@ -93,8 +98,7 @@ bool wh_test_block_add(struct wh_test_block *block, const struct wh_test_frame *
 	const struct sockaddr_ll address = { .sll_family = 17, .sll_halen = 6, .sll_pkttype = frame->packet_type };
 	memcpy(block->base + at, &header, sizeof(header));
 	memcpy(block->base + at + WH_SLOT_ADDRESS_AT, &address, sizeof(address));
-	for (uint32_t i = 0; i < frame->captured; i++)
-		block->base[at + frame->mac + i] = content(frame->seed, i);
+	content_put(block->base + at + frame->mac, frame->seed, 0, frame->captured);
 	block->frames[block->count++] = *frame;
 	block->last = at;
 	block->used = at + frame->mac + frame->captured;
@@ -113,26 +117,21 @@ void wh_test_block_rebuild(struct wh_test_block *block)
 }
 
 void wh_test_frame_expect(const struct wh_test_frame *frame, const struct wh_slot_rules *rules, uint8_t *out,
-                          uint32_t *captured, uint32_t *original)
+			  uint32_t *captured, uint32_t *original)
 {
-	bool tagged = (frame->status & TP_STATUS_VLAN_VALID) != 0 && rules->ethernet && frame->captured >= 12;
-	uint32_t length = 0;
-	for (uint32_t i = 0; i < frame->captured; i++) {
-		if (tagged && i == 12) {
-			uint16_t tpid = (frame->status & TP_STATUS_VLAN_TPID_VALID) != 0 ? frame->tpid : 0x8100;
-			out[length++] = (uint8_t)(tpid >> 8);
-			out[length++] = (uint8_t)(tpid & 0xFF);
-			out[length++] = (uint8_t)(frame->tci >> 8);
-			out[length++] = (uint8_t)(frame->tci & 0xFF);
-		}
-		out[length++] = content(frame->seed, i);
-	}
-	if (tagged && frame->captured == 12) {
-		const uint8_t tag[4] = { (uint8_t)((frame->status & TP_STATUS_VLAN_TPID_VALID) != 0 ? frame->tpid >> 8 : 0x81),
-			(uint8_t)((frame->status & TP_STATUS_VLAN_TPID_VALID) != 0 ? frame->tpid & 0xFF : 0),
-			(uint8_t)(frame->tci >> 8), (uint8_t)(frame->tci & 0xFF) };
-		memcpy(out + length, tag, sizeof(tag));
-		length += 4;
+	enum { ADDRESSES = 12 };
+	bool tagged = (frame->status & TP_STATUS_VLAN_VALID) != 0 && rules->ethernet && frame->captured >= ADDRESSES;
+	uint32_t length = frame->captured;
+	if (!tagged) {
+		content_put(out, frame->seed, 0, frame->captured);
+	} else {
+		uint16_t tpid = (frame->status & TP_STATUS_VLAN_TPID_VALID) != 0 ? frame->tpid : 0x8100;
+		const uint8_t tag[4] = { (uint8_t)(tpid >> 8), (uint8_t)(tpid & 0xFF), (uint8_t)(frame->tci >> 8),
+					 (uint8_t)(frame->tci & 0xFF) };
+		content_put(out, frame->seed, 0, ADDRESSES);
+		memcpy(out + ADDRESSES, tag, sizeof(tag));
+		content_put(out + ADDRESSES + sizeof(tag), frame->seed, ADDRESSES, frame->captured);
+		length += sizeof(tag);
 	}
 	*original = frame->original + (tagged ? 4 : 0);
 	*captured = tagged && length > rules->snapshot_length ? rules->snapshot_length : length;
@@ -199,8 +198,8 @@ static void *grow(void *array, size_t count, size_t *room, size_t item)
 
 /* Options from AT to END (behind the last one, before the repeated length). Calls TAKE for each but opt_endofopt. */
 static bool options_read(struct reader *reader, size_t at, size_t end, void *context,
-                         const char *(*take)(void *context, uint16_t code, uint16_t length, size_t at,
-                                             const uint8_t *value))
+			 const char *(*take)(void *context, uint16_t code, uint16_t length, size_t at,
+					     const uint8_t *value))
 {
 	while (at < end) {
 		if (end - at < 4)
@@ -254,9 +253,13 @@ static bool frame_read(struct reader *reader, size_t at, uint32_t total)
 	const uint8_t *bytes = reader->bytes + at;
 	if (total < WH_EPB_HEADER + 4)
 		return fail(walk, at, "a packet block is too short");
-	struct wh_test_record record = { .offset = at, .length = total, .interface = get32(bytes + 8),
-		.ns = (uint64_t)get32(bytes + 12) << 32 | get32(bytes + 16), .captured = get32(bytes + 20),
-		.original = get32(bytes + 24), .data = bytes + WH_EPB_HEADER };
+	struct wh_test_record record = { .offset = at,
+					 .length = total,
+					 .interface = get32(bytes + 8),
+					 .ns = (uint64_t)get32(bytes + 12) << 32 | get32(bytes + 16),
+					 .captured = get32(bytes + 20),
+					 .original = get32(bytes + 24),
+					 .data = bytes + WH_EPB_HEADER };
 	if (reader->in_file && !reader->in_chunk)
 		return fail(walk, at, "a frame outside of a chunk");
 	if (record.interface >= walk->interface_count)
@@ -439,7 +442,8 @@ static bool block_read(struct reader *reader, size_t at, uint32_t total)
 	case WH_PCAPNG_CHUNK_HEAD:
 		return head_read(reader, at, total);
 	case WH_PCAPNG_FILLER:
-		return is_zero(reader->bytes + at + 8, total - 12) || fail(reader->walk, at, "stale bytes in a filler block");
+		return is_zero(reader->bytes + at + 8, total - 12) ||
+		       fail(reader->walk, at, "stale bytes in a filler block");
 	default:
 		return fail(reader->walk, at, "a block of a type that has no business here");
 	}
@@ -460,7 +464,8 @@ static bool blocks_read(struct reader *reader)
 			return fail(reader->walk, at, "a block's length is not repeated");
 		if (reader->in_file && at > 0 && !reader->has_section)
 			return fail(reader->walk, at, "the file has no section header");
-		if (reader->in_chunk && reader->chunk_end != 0 && at + total > reader->chunk_end && at < reader->chunk_end)
+		if (reader->in_chunk && reader->chunk_end != 0 && at + total > reader->chunk_end &&
+		    at < reader->chunk_end)
 			return fail(reader->walk, at, "a block reaches over the end of its chunk");
 		if (reader->in_chunk && at == reader->chunk_end && get32(reader->bytes + at) != WH_PCAPNG_CHUNK_HEAD)
 			return fail(reader->walk, at, "something other than a chunk follows a chunk");
@@ -506,8 +511,10 @@ bool wh_test_walk_pcap(struct wh_test_walk *walk, const uint8_t *bytes, size_t l
 	for (size_t at = WH_PCAP_FILE_HEADER; at < length;) {
 		if (length - at < WH_PCAP_RECORD_HEADER)
 			return fail(walk, at, "a record's head is cut off");
-		struct wh_test_record record = { .offset = at, .captured = get32(bytes + at + 8),
-			.original = get32(bytes + at + 12), .data = bytes + at + WH_PCAP_RECORD_HEADER };
+		struct wh_test_record record = { .offset = at,
+						 .captured = get32(bytes + at + 8),
+						 .original = get32(bytes + at + 12),
+						 .data = bytes + at + WH_PCAP_RECORD_HEADER };
 		if (get32(bytes + at + 4) >= WH_NS_PER_SECOND / unit)
 			return fail(walk, at, "a fraction of a second of more than a second");
 		record.ns = get32(bytes + at) * WH_NS_PER_SECOND + (uint64_t)get32(bytes + at + 4) * unit;
@@ -534,7 +541,7 @@ void wh_test_walk_free(struct wh_test_walk *walk)
 /* ---- comparing ---- */
 
 static const char *frame_compare(const struct wh_test_record *found, const struct wh_test_frame *frame,
-                                 const struct wh_encoding *encoding, uint8_t *expected, bool pcap)
+				 const struct wh_encoding *encoding, uint8_t *expected, bool pcap)
 {
 	uint32_t captured, original;
 	wh_test_frame_expect(frame, &encoding->rules, expected, &captured, &original);
@@ -555,7 +562,7 @@ static const char *frame_compare(const struct wh_test_record *found, const struc
 }
 
 const char *wh_test_frames_compare(const struct wh_test_walk *walk, size_t first, const struct wh_test_block *block,
-                                   uint32_t count, const struct wh_encoding *encoding, uint64_t lost, bool pcap)
+				   uint32_t count, const struct wh_encoding *encoding, uint64_t lost, bool pcap)
 {
 	if (walk->frame_count < first + count)
 		return "frames are missing";
@@ -577,9 +584,9 @@ uint32_t wh_test_file_begin(uint8_t *at, uint32_t room, uint32_t interfaces, uin
 {
 	uint32_t used = wh_pcapng_section_put(at, room, "test", "none");
 	for (uint32_t i = 0; i < interfaces; i++) {
-		const struct wh_interface_description description = {
-			.name = "test0", .link_type = link_type, .snapshot_length = 262144
-		};
+		const struct wh_interface_description description = { .name = "test0",
+								      .link_type = link_type,
+								      .snapshot_length = 262144 };
 		used += wh_pcapng_interface_put(at + used, room - used, &description);
 	}
 	uint32_t filler = wh_pcapng_filler_bytes(used);

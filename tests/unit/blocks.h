@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the unit tests and the fuzz targets share: ring blocks built as the kernel lays them out (net/packet/af_packet.c,
- * tpacket_rcv and prb_fill_curr_block), what must become of their frames, and a strict reader of what the encoders
- * write. The reader is written against draft-ietf-opsawg-pcapng and docs/format.md and takes nothing for granted: every
- * byte belongs to a block, and what is not a frame, a header or an option with a meaning is zero.
+ * What the unit tests and the fuzz targets share: ring blocks built as the kernel lays them out
+ * (net/packet/af_packet.c, tpacket_rcv and prb_fill_curr_block), what must become of their frames, and a strict reader
+ * of what the encoders write. The reader is written against draft-ietf-opsawg-pcapng and docs/format.md and takes
+ * nothing for granted: every byte belongs to a block, and what is not a frame, a header or an option with a meaning is
+ * zero.
  *
  * Nothing here ends the process; failures come back as words.
  */
@@ -58,7 +59,7 @@ void wh_test_block_rebuild(struct wh_test_block *block);
 
 /* What a file must have of FRAME: its bytes, with the tag put back, to OUT, which takes captured + 4. */
 void wh_test_frame_expect(const struct wh_test_frame *frame, const struct wh_slot_rules *rules, uint8_t *out,
-                          uint32_t *captured, uint32_t *original);
+			  uint32_t *captured, uint32_t *original);
 
 /* An Enhanced Packet Block as it was found. */
 struct wh_test_record {
@@ -105,7 +106,7 @@ void wh_test_walk_free(struct wh_test_walk *walk);
  * LOST on the first. With MICROSECONDS times are compared to the microsecond, and flags and losses are not (classic
  * pcap). NULL, or what is wrong. */
 const char *wh_test_frames_compare(const struct wh_test_walk *walk, size_t first, const struct wh_test_block *block,
-                                   uint32_t count, const struct wh_encoding *encoding, uint64_t lost, bool pcap);
+				   uint32_t count, const struct wh_encoding *encoding, uint64_t lost, bool pcap);
 
 /* A section header, an interface block for each of INTERFACES and filler at AT. Returns the length, a multiple of
  * 4 KiB. */

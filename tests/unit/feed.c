@@ -180,21 +180,26 @@ struct wh_feed *wh_rig_feed(struct wh_rig *rig)
 	feed->memory = mmap(NULL, memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(feed->memory != MAP_FAILED);
 	assert_int_equal(wh_spsc_open(&feed->ring, WH_FEED_BLOCKS + 1), WH_OK);
-	struct wh_writer_source source = {
-		.ring = &feed->ring, .counters = &feed->counters, .dropped_nic = &feed->dropped_nic,
-		.memory = feed->memory, .memory_bytes = memory_bytes, .source = number, .new_interface = true,
-		.link_type = 1
-	};
+	struct wh_writer_source source = { .ring = &feed->ring,
+					   .counters = &feed->counters,
+					   .dropped_nic = &feed->dropped_nic,
+					   .memory = feed->memory,
+					   .memory_bytes = memory_bytes,
+					   .source = number,
+					   .new_interface = true,
+					   .link_type = 1 };
 	snprintf(source.interface_name, sizeof(source.interface_name), "feed%u", number);
 	struct wh_error error = { 0 };
 	if (wh_writer_attach(rig->writer, &source, &error) != WH_OK)
 		fail_msg("%s", error.text);
 	feed->buffer = source.buffer;
 	feed->encoding = (struct wh_encoding){ .rules = { .snapshot_length = 262144, .ethernet = true },
-		.source = number, .interface = source.interface,
-		.nanoseconds = rig->config.format == WH_WRITE_PCAP_NS };
+					       .source = number,
+					       .interface = source.interface,
+					       .nanoseconds = rig->config.format == WH_WRITE_PCAP_NS };
 	for (uint32_t i = 0; i < WH_FEED_BLOCKS; i++)
-		feed->chunks[i] = (struct wh_chunk){ .index = i, .owner = feed, .release = chunk_back, .source = number };
+		feed->chunks[i] =
+		    (struct wh_chunk){ .index = i, .owner = feed, .release = chunk_back, .source = number };
 	rig->feeds[rig->feed_count++] = feed;
 	return feed;
 }
@@ -222,12 +227,15 @@ void wh_feed_push(struct wh_feed *feed, enum wh_transcription how, uint32_t coun
 
 	struct wh_test_block *block = &feed->block;
 	wh_test_block_begin(block, feed->memory + (size_t)index * rig->config.block_bytes, rig->config.block_bytes,
-	                    WH_CHUNK_FIRST_SLOT);
+			    WH_CHUNK_FIRST_SLOT);
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t number = ++feed->frames;
-		const struct wh_test_frame frame = { .captured = size, .original = size, .mac = 84,
-			.packet_type = PACKET_HOST, .ns = number * tick_of(rig),
-			.seed = number | (uint64_t)feed->encoding.source << SEED_SHIFT };
+		const struct wh_test_frame frame = { .captured = size,
+						     .original = size,
+						     .mac = 84,
+						     .packet_type = PACKET_HOST,
+						     .ns = number * tick_of(rig),
+						     .seed = number | (uint64_t)feed->encoding.source << SEED_SHIFT };
 		assert_true(wh_test_block_add(block, &frame));
 	}
 	feed->bytes += (uint64_t)count * size;
@@ -249,9 +257,15 @@ void wh_feed_push(struct wh_feed *feed, enum wh_transcription how, uint32_t coun
 void wh_feed_end(struct wh_feed *feed, uint64_t lost)
 {
 	feed->dropped += lost;
-	feed->end = (struct wh_chunk){ .kind = WH_CHUNK_END, .source = feed->encoding.source,
-		.interface = feed->encoding.interface, .lost = lost, .received_total = feed->frames + feed->dropped,
-		.dropped_total = feed->dropped, .buffer = WH_BUFFER_NONE, .owner = feed, .release = end_back };
+	feed->end = (struct wh_chunk){ .kind = WH_CHUNK_END,
+				       .source = feed->encoding.source,
+				       .interface = feed->encoding.interface,
+				       .lost = lost,
+				       .received_total = feed->frames + feed->dropped,
+				       .dropped_total = feed->dropped,
+				       .buffer = WH_BUFFER_NONE,
+				       .owner = feed,
+				       .release = end_back };
 	feed->ended = true;
 	assert_true(wh_spsc_push(&feed->ring, &feed->end));
 	wh_writer_wake(feed->rig->writer);
@@ -277,7 +291,7 @@ void wh_rig_finish(struct wh_rig *rig)
 		const struct wh_writer_counters *counters = &feed->counters;
 		assert_int_equal(rig->ended[i], 1);
 		assert_int_equal(counters->frames_written + counters->frames_discarded + counters->frames_surplus,
-		                 feed->frames);
+				 feed->frames);
 		for (uint32_t j = 0; j < WH_FEED_BLOCKS; j++)
 			assert_false(feed->lent[j]);
 	}
@@ -291,19 +305,20 @@ static void frame_check(struct wh_rig *rig, const struct wh_test_record *record,
 {
 	struct wh_found *found = &rig->found[record->interface];
 	uint64_t number = record->ns / tick_of(rig);
-	const struct wh_test_frame frame = { .captured = record->captured, .original = record->captured,
-		.seed = number | (uint64_t)record->interface << SEED_SHIFT };
+	const struct wh_test_frame frame = { .captured = record->captured,
+					     .original = record->captured,
+					     .seed = number | (uint64_t)record->interface << SEED_SHIFT };
 	const struct wh_slot_rules rules = { .snapshot_length = 262144 };
 	uint32_t captured, original;
 	wh_test_frame_expect(&frame, &rules, expected, &captured, &original);
 	if (memcmp(expected, record->data, captured) != 0)
 		fail_msg("%s: frame %llu of interface %u has wrong bytes", name, (unsigned long long)number,
-		         record->interface);
+			 record->interface);
 	if (found->frames == 0)
 		found->first = number;
 	else if (number <= found->last)
 		fail_msg("%s: frame %llu of interface %u comes after %llu", name, (unsigned long long)number,
-		         record->interface, (unsigned long long)found->last);
+			 record->interface, (unsigned long long)found->last);
 	found->gaps += found->frames != 0 && number != found->last + 1;
 	found->frames++;
 	found->last = number;
@@ -319,7 +334,8 @@ void wh_rig_read_bytes(struct wh_rig *rig, const uint8_t *bytes, size_t length, 
 	for (size_t i = 0; i < walk.chunk_count; i++) {
 		const struct wh_chunk_head *head = &walk.chunks[i].head;
 		if (head->session != SESSION || (rig->chunks > 0 && head->sequence != rig->sequence))
-			fail_msg("%s: chunk %llu does not follow the file before", name, (unsigned long long)head->sequence);
+			fail_msg("%s: chunk %llu does not follow the file before", name,
+				 (unsigned long long)head->sequence);
 		rig->sequence = head->sequence + 1;
 		rig->chunks++;
 		rig->told += head->lost;

@@ -38,9 +38,9 @@ struct wh_feed {
 
 /* What the files had of one interface. */
 struct wh_found {
-	uint64_t frames, first, last; /* numbers */
-	uint64_t gaps;                /* places where a number was skipped */
-	uint64_t lost;                /* the sum of the drop counts */
+	uint64_t frames, first, last;          /* numbers */
+	uint64_t gaps;                         /* places where a number was skipped */
+	uint64_t lost;                         /* the sum of the drop counts */
 	struct wh_interface_totals statistics; /* the last ones */
 	bool has_statistics;
 };

@@ -69,7 +69,8 @@ static void tags_go_behind_the_stem(void **state)
 static void local_time_is_in_the_name(void **state)
 {
 	(void)state;
-	/* Central European time, with the two days on which the clock is set: 2026-03-29 and 2026-10-25 at 01:00 UTC. */
+	/* Central European time, with the two days on which the clock is set: 2026-03-29 and 2026-10-25 at 01:00 UTC.
+	 */
 	zone_set("CET-1CEST,M3.5.0,M10.5.0/3");
 	check_path("x", NULL, 1, 1774745999 * SECOND, "x_00001_20260329015959");
 	check_path("x", NULL, 1, 1774746000 * SECOND, "x_00001_20260329030000");

@@ -107,10 +107,18 @@ static void numbers_have_bounds(void **state)
 		uint32_t snapshot, fanout, timeout;
 		const char *word; /* NULL: accepted */
 	} cases[] = {
-		{ 0, 1, 100, "-s" },       { 262145, 1, 100, "-s" },  { UINT32_MAX, 1, 100, "-s" },
-		{ 1, 1, 100, NULL },       { 262144, 1, 100, NULL },  { 96, 0, 100, "--fanout" },
-		{ 96, 257, 100, "--fanout" }, { 96, 256, 100, NULL }, { 96, 1, 0, "--block-timeout" },
-		{ 96, 1, 60001, "--block-timeout" }, { 96, 1, 60000, NULL }, { 96, 1, 1, NULL },
+		{ 0, 1, 100, "-s" },
+		{ 262145, 1, 100, "-s" },
+		{ UINT32_MAX, 1, 100, "-s" },
+		{ 1, 1, 100, NULL },
+		{ 262144, 1, 100, NULL },
+		{ 96, 0, 100, "--fanout" },
+		{ 96, 257, 100, "--fanout" },
+		{ 96, 256, 100, NULL },
+		{ 96, 1, 0, "--block-timeout" },
+		{ 96, 1, 60001, "--block-timeout" },
+		{ 96, 1, 60000, NULL },
+		{ 96, 1, 1, NULL },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct wh_config config = good();
@@ -156,11 +164,11 @@ static void format_follows_the_name(void **state)
 		enum wh_file_format asked;
 		enum wh_writer_format chosen;
 	} cases[] = {
-		{ "x.pcapng", WH_FORMAT_AUTO, WH_WRITE_PCAPNG }, { "x.pcap", WH_FORMAT_AUTO, WH_WRITE_PCAP },
-		{ "x.PCAP", WH_FORMAT_AUTO, WH_WRITE_PCAP },     { "x", WH_FORMAT_AUTO, WH_WRITE_PCAPNG },
-		{ "pcap", WH_FORMAT_AUTO, WH_WRITE_PCAPNG },     { "-", WH_FORMAT_AUTO, WH_WRITE_PCAPNG },
+		{ "x.pcapng", WH_FORMAT_AUTO, WH_WRITE_PCAPNG },  { "x.pcap", WH_FORMAT_AUTO, WH_WRITE_PCAP },
+		{ "x.PCAP", WH_FORMAT_AUTO, WH_WRITE_PCAP },      { "x", WH_FORMAT_AUTO, WH_WRITE_PCAPNG },
+		{ "pcap", WH_FORMAT_AUTO, WH_WRITE_PCAPNG },      { "-", WH_FORMAT_AUTO, WH_WRITE_PCAPNG },
 		{ "x.pcap.gz", WH_FORMAT_AUTO, WH_WRITE_PCAPNG }, { "x.pcap", WH_FORMAT_PCAPNG, WH_WRITE_PCAPNG },
-		{ "x.pcapng", WH_FORMAT_PCAP, WH_WRITE_PCAP },   { "x.pcap", WH_FORMAT_PCAP_NS, WH_WRITE_PCAP_NS },
+		{ "x.pcapng", WH_FORMAT_PCAP, WH_WRITE_PCAP },    { "x.pcap", WH_FORMAT_PCAP_NS, WH_WRITE_PCAP_NS },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct wh_config config = good();
@@ -211,7 +219,7 @@ static void strings_are_copied(void **state)
 /* ---- rings ---- */
 
 static enum wh_status choose(struct wh_config *config, uint32_t adapters, uint64_t memory,
-                             struct wh_ring_geometry *geometry, struct wh_error *error)
+			     struct wh_ring_geometry *geometry, struct wh_error *error)
 {
 	struct wh_settings settings = { .config = *config };
 	enum wh_status status = wh_settings_ring_choose(&settings, adapters, memory, error);
@@ -244,15 +252,16 @@ static void every_file_size_with_every_ring(void **state)
 			config.file_bytes = file;
 			if (choose(&config, 1, 16 * GIB, &geometry, &error) != WH_OK)
 				fail_msg("ring %llu, file %llu: %s", (unsigned long long)ring, (unsigned long long)file,
-				         error.text);
+					 error.text);
 			check_geometry(&config, &geometry);
 			/* A frame of segmentation offload fits where ring and file are not small. */
 			if ((ring == 0 || ring >= 2 * MIB) && file >= 10 * MIB)
 				assert_true(geometry.block_bytes >= 128 * KIB);
-			/* Dense files are within 1.5 % of their limit: what is missing is less than a block and a trailer. */
+			/* Dense files are within 1.5 % of their limit: what is missing is less than a block and a
+			 * trailer. */
 			if (file >= 10000000 && (geometry.block_bytes + 2.0 * WH_FILE_ALIGNMENT) / (double)file > 0.015)
 				fail_msg("ring %llu, file %llu: blocks of %u are too large", (unsigned long long)ring,
-				         (unsigned long long)file, geometry.block_bytes);
+					 (unsigned long long)file, geometry.block_bytes);
 		}
 }
 

@@ -23,12 +23,12 @@ static const uint64_t SESSION = 0x1122334455667788, RECEIVED_BEFORE = 5000000000
 
 struct fixture {
 	struct wh_test_block block;
-	uint8_t *memory;      /* LARGEST_BLOCK bytes between guards; blocks end with it */
-	uint8_t *file;        /* FILE_ROOM bytes */
+	uint8_t *memory; /* LARGEST_BLOCK bytes between guards; blocks end with it */
+	uint8_t *file;   /* FILE_ROOM bytes */
 	struct wh_encoding encoding;
 	uint64_t lost;
 	uint64_t random;
-	bool tight;           /* so little room that the spare option may be missing */
+	bool tight; /* so little room that the spare option may be missing */
 };
 
 static int fixture_make(void **state)
@@ -59,9 +59,9 @@ static void begin(struct fixture *fixture, uint32_t capacity)
 {
 	memset(fixture->memory, WH_TEST_STALE, LARGEST_BLOCK - capacity);
 	wh_test_block_begin(&fixture->block, fixture->memory + LARGEST_BLOCK - capacity, capacity, WH_CHUNK_FIRST_SLOT);
-	fixture->encoding = (struct wh_encoding){
-		.rules = { .snapshot_length = 262144, .ethernet = true }, .source = 3, .interface = 1
-	};
+	fixture->encoding = (struct wh_encoding){ .rules = { .snapshot_length = 262144, .ethernet = true },
+						  .source = 3,
+						  .interface = 1 };
 	fixture->lost = 0;
 	fixture->tight = false;
 }
@@ -91,7 +91,11 @@ static struct wh_chunk chunk_encode(struct fixture *fixture, enum wh_transcripti
 {
 	const struct wh_test_block *block = &fixture->block;
 	struct wh_chunk chunk = {
-		.frames = 999, .frame_bytes = 999, .copied_bytes = 999, .truncated = 999, .spare_option = 999,
+		.frames = 999,
+		.frame_bytes = 999,
+		.copied_bytes = 999,
+		.truncated = 999,
+		.spare_option = 999,
 		.lost = fixture->lost,
 		.received_total = RECEIVED_BEFORE + fixture->lost + block->count,
 		.dropped_total = DROPPED + fixture->lost,
@@ -99,7 +103,8 @@ static struct wh_chunk chunk_encode(struct fixture *fixture, enum wh_transcripti
 		.interface = fixture->encoding.interface,
 		.index = 12,
 	};
-	wh_pcapng_encode(&fixture->encoding, how, block->base, block->capacity, block->first_slot, block->count, &chunk);
+	wh_pcapng_encode(&fixture->encoding, how, block->base, block->capacity, block->first_slot, block->count,
+			 &chunk);
 	return chunk;
 }
 
@@ -142,8 +147,8 @@ static void walk_or_explain(bool good, const struct wh_test_walk *walk)
 static void compare(const struct fixture *fixture, const struct wh_test_walk *walk, uint32_t frames, bool pcap)
 {
 	assert_int_equal(walk->frame_count, frames);
-	const char *problem = wh_test_frames_compare(walk, 0, &fixture->block, frames, &fixture->encoding, fixture->lost,
-	                                             pcap);
+	const char *problem =
+	    wh_test_frames_compare(walk, 0, &fixture->block, frames, &fixture->encoding, fixture->lost, pcap);
 	if (problem != NULL)
 		fail_msg("%s", problem);
 }
@@ -169,7 +174,8 @@ static void libpcap_check(const struct wh_test_walk *walk, const uint8_t *bytes,
 		const struct wh_test_record *record = &walk->frames[count++];
 		assert_int_equal(header->caplen, record->captured);
 		assert_int_equal(header->len, record->original);
-		assert_int_equal((uint64_t)header->ts.tv_sec * WH_NS_PER_SECOND + (uint64_t)header->ts.tv_usec, record->ns);
+		assert_int_equal((uint64_t)header->ts.tv_sec * WH_NS_PER_SECOND + (uint64_t)header->ts.tv_usec,
+				 record->ns);
 		assert_memory_equal(data, record->data, header->caplen);
 	}
 	if (result != PCAP_ERROR_BREAK)
@@ -180,7 +186,7 @@ static void libpcap_check(const struct wh_test_walk *walk, const uint8_t *bytes,
 
 /* The option at OFFSET of CHUNK is 12 bytes of filler in the last frame, and a drop count can take its place. */
 static void spare_check(const struct fixture *fixture, const struct wh_chunk *chunk, uint8_t *image, size_t chunk_at,
-                        const struct wh_test_walk *walk)
+			const struct wh_test_walk *walk)
 {
 	const struct wh_test_record *last = &walk->frames[walk->frame_count - 1];
 	if (chunk->spare_option == 0) {
@@ -189,7 +195,8 @@ static void spare_check(const struct fixture *fixture, const struct wh_chunk *ch
 	}
 	size_t at = chunk_at + chunk->spare_option;
 	assert_int_equal(chunk_at + chunk->last_record, last->offset);
-	assert_true(at >= last->offset + WH_EPB_HEADER && at + WH_SPARE_OPTION_BYTES <= last->offset + last->length - 4);
+	assert_true(at >= last->offset + WH_EPB_HEADER &&
+		    at + WH_SPARE_OPTION_BYTES <= last->offset + last->length - 4);
 	if (fixture->lost != 0 && chunk->frames == 1)
 		return; /* the frame has a drop count already */
 	wh_pcapng_dropcount_put(image + at, 1234);
@@ -199,7 +206,7 @@ static void spare_check(const struct fixture *fixture, const struct wh_chunk *ch
 	else
 		/* The head does not know of this loss; all else is as it was. */
 		assert_true(wh_test_walk_file(&again, image, chunk_at + chunk->length) ||
-		            strstr(again.problem, "fewer losses") != NULL);
+			    strstr(again.problem, "fewer losses") != NULL);
 	assert_int_equal(again.frame_count, walk->frame_count);
 	assert_int_equal(again.frames[again.frame_count - 1].lost, 1234);
 	wh_test_walk_free(&again);
@@ -523,14 +530,12 @@ static void directions_are_told(void **state)
 		uint8_t packet_type;
 		uint32_t flags;
 	} cases[] = {
-		{ 0, 0x05 },  /* to us: inbound, unicast */
-		{ 1, 0x0D },  /* broadcast */
-		{ 2, 0x09 },  /* multicast */
-		{ 3, 0x11 },  /* to someone else: inbound, promiscuous */
-		{ 4, 0x02 },  /* outbound */
-		{ 5, 0 },
-		{ 6, 0 },
-		{ 255, 0 },
+		{ 0, 0x05 }, /* to us: inbound, unicast */
+		{ 1, 0x0D }, /* broadcast */
+		{ 2, 0x09 }, /* multicast */
+		{ 3, 0x11 }, /* to someone else: inbound, promiscuous */
+		{ 4, 0x02 }, /* outbound */
+		{ 5, 0 },    { 6, 0 }, { 255, 0 },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		assert_int_equal(wh_slot_flags(cases[i].packet_type), cases[i].flags);
@@ -542,7 +547,8 @@ static void cut_at_every_count(void **state)
 	for (uint32_t round = 0; round < 4; round++) {
 		begin(fixture, round < 2 ? 16384 : 65536);
 		for (uint32_t i = 0; i < 30; i++) {
-			struct wh_test_frame frame = frame_of(fixture, round % 2 == 0 ? 60 + i : random_below(fixture, 2100));
+			struct wh_test_frame frame =
+			    frame_of(fixture, round % 2 == 0 ? 60 + i : random_below(fixture, 2100));
 			frame.original += i % 5;
 			tag_randomly(fixture, &frame);
 			if (!wh_test_block_add(&fixture->block, &frame))
@@ -590,13 +596,17 @@ static void blocks_that_do_not_fit_are_not_written(void **state)
 	(void)state;
 	uint8_t buffer[512];
 	const uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
-	const struct wh_interface_description description = { .name = "eth0", .filter = "tcp port 80",
-		.operating_system = "Linux", .link_type = 1, .snapshot_length = 262144, .speed_bits = 10000000000,
-		.mac = mac };
+	const struct wh_interface_description description = { .name = "eth0",
+							      .filter = "tcp port 80",
+							      .operating_system = "Linux",
+							      .link_type = 1,
+							      .snapshot_length = 262144,
+							      .speed_bits = 10000000000,
+							      .mac = mac };
 	const struct wh_interface_totals totals = { .now_ns = 1, .received = 2 };
 	uint32_t whole[3] = { wh_pcapng_section_put(buffer, sizeof(buffer), "wirehaul", "Linux"),
-		wh_pcapng_interface_put(buffer, sizeof(buffer), &description),
-		wh_pcapng_statistics_put(buffer, sizeof(buffer), &totals) };
+			      wh_pcapng_interface_put(buffer, sizeof(buffer), &description),
+			      wh_pcapng_statistics_put(buffer, sizeof(buffer), &totals) };
 	assert_int_equal(whole[2], WH_PCAPNG_STATISTICS_BYTES);
 	for (uint32_t room = 0; room < sizeof(buffer); room++) {
 		uint32_t found[3];
@@ -618,8 +628,9 @@ static void long_texts_are_cut(void **state)
 	char *text = test_malloc(70000);
 	memset(text, 'x', 69999);
 	text[69999] = '\0';
-	const struct wh_interface_description description = { .name = text, .filter = text, .operating_system = text,
-		.link_type = 1, .snapshot_length = 96 };
+	const struct wh_interface_description description = {
+		.name = text, .filter = text, .operating_system = text, .link_type = 1, .snapshot_length = 96
+	};
 	uint32_t length = wh_pcapng_section_put(fixture->file, FILE_ROOM, text, text);
 	assert_true(length > 0);
 	uint32_t more = wh_pcapng_interface_put(fixture->file + length, FILE_ROOM - length, &description);

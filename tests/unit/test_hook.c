@@ -33,7 +33,8 @@ static int fixture_make(void **state)
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	assert_non_null(fixture);
 	const char *parent = getenv("TMPDIR");
-	snprintf(fixture->directory, sizeof(fixture->directory), "%.40s/wh-hook-XXXXXX", parent != NULL ? parent : "/tmp");
+	snprintf(fixture->directory, sizeof(fixture->directory), "%.40s/wh-hook-XXXXXX",
+		 parent != NULL ? parent : "/tmp");
 	assert_non_null(mkdtemp(fixture->directory));
 	snprintf(fixture->log, sizeof(fixture->log), "%s/log", fixture->directory);
 	snprintf(fixture->fifo, sizeof(fixture->fifo), "%s/fifo", fixture->directory);
@@ -148,9 +149,10 @@ static void place_in_the_world(void **state)
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int ours = fcntl(null, F_DUPFD_CLOEXEC, 77);
 	assert_int_equal(ours, 77);
-	hooks_open(fixture, "nice >> $LOG; grep ^SigBlk /proc/self/status >> $LOG; "
-	                    "ignored=0x$(grep ^SigIgn /proc/self/status | cut -f 2); echo $((ignored & 0x1000)) >> $LOG; "
-	                    "test -e /proc/$$/fd/77 && echo open >> $LOG; readlink /proc/$$/fd/0 >> $LOG");
+	hooks_open(fixture,
+		   "nice >> $LOG; grep ^SigBlk /proc/self/status >> $LOG; "
+		   "ignored=0x$(grep ^SigIgn /proc/self/status | cut -f 2); echo $((ignored & 0x1000)) >> $LOG; "
+		   "test -e /proc/$$/fd/77 && echo open >> $LOG; readlink /proc/$$/fd/0 >> $LOG");
 	hook_add(fixture, "x");
 	char *failed = hook_reap(fixture);
 	close(ours);
@@ -233,12 +235,9 @@ static void the_end_leaves_nothing_out(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_FIXTURE(one_at_a_time_and_in_order),
-		WITH_FIXTURE(paths_arrive_whole),
-		WITH_FIXTURE(place_in_the_world),
-		WITH_FIXTURE(failures_are_told),
-		WITH_FIXTURE(a_command_that_is_none),
-		WITH_FIXTURE(reaping_too_early),
+		WITH_FIXTURE(one_at_a_time_and_in_order), WITH_FIXTURE(paths_arrive_whole),
+		WITH_FIXTURE(place_in_the_world),         WITH_FIXTURE(failures_are_told),
+		WITH_FIXTURE(a_command_that_is_none),     WITH_FIXTURE(reaping_too_early),
 		WITH_FIXTURE(the_end_leaves_nothing_out),
 	};
 	return cmocka_run_group_tests_name("hook", tests, NULL, NULL);

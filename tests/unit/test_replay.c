@@ -43,8 +43,11 @@ static int fixture_make(void **state)
 	assert_true(fd >= 0);
 	close(fd);
 	fixture->random = 11;
-	fixture->config = (struct wh_replay_config){ .path = fixture->path, .snapshot_length = SNAPSHOT_MOST,
-		.geometry = { .block_bytes = BLOCK_BYTES, .block_count = BLOCKS, .timeout_ms = 100 } };
+	fixture->config = (struct wh_replay_config){
+		.path = fixture->path,
+		.snapshot_length = SNAPSHOT_MOST,
+		.geometry = { .block_bytes = BLOCK_BYTES, .block_count = BLOCKS, .timeout_ms = 100 }
+	};
 	*state = fixture;
 	return 0;
 }
@@ -81,11 +84,11 @@ static void file_make(struct fixture *fixture, uint32_t count, uint32_t largest,
 		fixture->times[i] = (START_NS + i * 1234567891ULL) / unit * unit;
 		for (uint32_t j = 0; j < fixture->sizes[i]; j++)
 			bytes[j] = content(i, j);
-		const struct pcap_pkthdr header = {
-			.ts = { .tv_sec = (time_t)(fixture->times[i] / WH_NS_PER_SECOND),
-			        .tv_usec = (suseconds_t)(fixture->times[i] % WH_NS_PER_SECOND / unit) },
-			.caplen = fixture->sizes[i], .len = fixture->lengths[i]
-		};
+		const struct pcap_pkthdr header = { .ts = { .tv_sec = (time_t)(fixture->times[i] / WH_NS_PER_SECOND),
+							    .tv_usec = (suseconds_t)(fixture->times[i] %
+										     WH_NS_PER_SECOND / unit) },
+						    .caplen = fixture->sizes[i],
+						    .len = fixture->lengths[i] };
 		pcap_dump((u_char *)dumper, &header, bytes);
 	}
 	pcap_dump_close(dumper);
@@ -119,11 +122,12 @@ static void release(struct fixture *fixture, uint32_t index)
 
 /* Encodes BLOCK and checks that it has the frames of the file that come next, those for which WANTED says so. */
 static void block_check(struct fixture *fixture, const struct wh_block *block, uint32_t *number,
-                        bool (*wanted)(const struct fixture *fixture, uint32_t number))
+			bool (*wanted)(const struct fixture *fixture, uint32_t number))
 {
 	const struct wh_encoding encoding = { .rules = { .snapshot_length = fixture->config.snapshot_length } };
 	struct wh_chunk chunk = { 0 };
-	wh_pcapng_encode(&encoding, WH_TRANSCRIBE_RUN, block->base, BLOCK_BYTES, block->first_slot, block->frames, &chunk);
+	wh_pcapng_encode(&encoding, WH_TRANSCRIBE_RUN, block->base, BLOCK_BYTES, block->first_slot, block->frames,
+			 &chunk);
 	struct wh_test_walk walk = { 0 };
 	if (!wh_test_walk_run(&walk, chunk.base, chunk.length, 1))
 		fail_msg("%s (at %zu)", walk.problem, walk.problem_at);
@@ -454,7 +458,7 @@ static void made_up_frames(void **state)
 			const struct wh_encoding encoding = { .rules = { .snapshot_length = SNAPSHOT_MOST } };
 			struct wh_chunk chunk = { 0 };
 			wh_pcapng_encode(&encoding, WH_TRANSCRIBE_RUN, block.base, BLOCK_BYTES, block.first_slot,
-			                 block.frames, &chunk);
+					 block.frames, &chunk);
 			assert_int_equal(chunk.frame_bytes, (uint64_t)block.frames * sizes[i]);
 			assert_true(chunk.first_ns > last);
 			last = chunk.last_ns;

@@ -29,9 +29,9 @@ enum { PAGE = 4096, WRITES_MOST = 64, DATA_BYTES = 4 * 1024 * 1024 };
 struct fixture {
 	struct wh_sink *sink;
 	char path[64];
-	int fd;             /* the file, to be read and written */
-	int read_only_fd;   /* the same file */
-	uint8_t *data;      /* DATA_BYTES of a pattern, page-aligned */
+	int fd;           /* the file, to be read and written */
+	int read_only_fd; /* the same file */
+	uint8_t *data;    /* DATA_BYTES of a pattern, page-aligned */
 	struct wh_write writes[WRITES_MOST];
 	struct wh_write *back[WRITES_MOST]; /* as they came back */
 	uint32_t back_count;
@@ -91,8 +91,9 @@ static int fixture_drop(void **state)
 /* Queues write number INDEX of LENGTH bytes at AT, of the data and of the file alike. */
 static void queue(struct fixture *fixture, uint32_t index, uint32_t at, uint32_t length)
 {
-	fixture->writes[index] = (struct wh_write){ .fd = fixture->fd, .base = fixture->data + at, .length = length,
-		.offset = at, .buffer = WH_BUFFER_NONE };
+	fixture->writes[index] = (struct wh_write){
+		.fd = fixture->fd, .base = fixture->data + at, .length = length, .offset = at, .buffer = WH_BUFFER_NONE
+	};
 	fixture->sink->ops->queue(fixture->sink, &fixture->writes[index]);
 }
 

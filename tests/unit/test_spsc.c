@@ -113,8 +113,8 @@ static void *produce(void *argument)
 {
 	struct race *race = argument;
 	for (uint64_t i = 0; i < race->count; i++) {
-		/* A place of the payload comes round again when CAPACITY items more were pushed, so the consumer has popped the
-		 * one behind it and is done with this one: the ring's own order is all that protects it. */
+		/* A place of the payload comes round again when CAPACITY items more were pushed, so the consumer has
+		 * popped the one behind it and is done with this one: the ring's own order is all that protects it. */
 		uint64_t *slot = &race->payload[i & race->mask];
 		*slot = i;
 		while (!wh_spsc_push(&race->ring, slot))
@@ -163,12 +163,9 @@ static void two_threads_in_a_narrow_ring(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(capacity_is_rounded_up),
-		cmocka_unit_test(empty_gives_nothing),
-		cmocka_unit_test(full_refuses_and_keeps),
-		cmocka_unit_test(counters_wrap),
-		cmocka_unit_test(two_threads_at_full_speed),
-		cmocka_unit_test(two_threads_in_a_narrow_ring),
+		cmocka_unit_test(capacity_is_rounded_up),    cmocka_unit_test(empty_gives_nothing),
+		cmocka_unit_test(full_refuses_and_keeps),    cmocka_unit_test(counters_wrap),
+		cmocka_unit_test(two_threads_at_full_speed), cmocka_unit_test(two_threads_in_a_narrow_ring),
 	};
 	return cmocka_run_group_tests_name("spsc", tests, NULL, NULL);
 }

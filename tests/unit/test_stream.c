@@ -22,7 +22,7 @@ struct fixture {
 	uint8_t *buffer; /* CAPACITY and the stages, between guards */
 	uint8_t *image;  /* the file */
 	uint64_t length;
-	uint8_t *ring;   /* one block */
+	uint8_t *ring; /* one block */
 	struct wh_test_block block;
 	struct wh_stream stream;
 	uint64_t sequence;
@@ -68,17 +68,25 @@ static struct wh_chunk run_make(struct fixture *fixture, uint16_t source, uint32
 	struct wh_test_block *block = &fixture->block;
 	wh_test_block_begin(block, fixture->ring, BLOCK_BYTES, WH_CHUNK_FIRST_SLOT);
 	for (uint32_t i = 0; i < count; i++) {
-		const struct wh_test_frame frame = { .captured = size, .original = size, .mac = 84,
-			.packet_type = PACKET_HOST, .ns = ++fixture->frames, .seed = fixture->frames };
+		const struct wh_test_frame frame = { .captured = size,
+						     .original = size,
+						     .mac = 84,
+						     .packet_type = PACKET_HOST,
+						     .ns = ++fixture->frames,
+						     .seed = fixture->frames };
 		assert_true(wh_test_block_add(block, &frame));
 	}
-	const struct wh_encoding encoding = { .rules = { .snapshot_length = 65535, .ethernet = true }, .source = source,
-		.interface = source };
+	const struct wh_encoding encoding = { .rules = { .snapshot_length = 65535, .ethernet = true },
+					      .source = source,
+					      .interface = source };
 	fixture->received[source] += count + lost;
 	fixture->dropped[source] += lost;
 	fixture->lost += lost;
-	struct wh_chunk chunk = { .source = source, .interface = source, .lost = lost,
-		.received_total = fixture->received[source], .dropped_total = fixture->dropped[source] };
+	struct wh_chunk chunk = { .source = source,
+				  .interface = source,
+				  .lost = lost,
+				  .received_total = fixture->received[source],
+				  .dropped_total = fixture->dropped[source] };
 	wh_pcapng_encode(&encoding, WH_TRANSCRIBE_RUN, block->base, BLOCK_BYTES, block->first_slot, count, &chunk);
 	return chunk;
 }
@@ -100,7 +108,7 @@ static uint32_t flush(struct fixture *fixture)
 		assert_true(pieces[i].offset + pieces[i].length <= IMAGE_BYTES);
 		memcpy(fixture->image + pieces[i].offset, pieces[i].base, pieces[i].length);
 		bool fits = pieces[i].offset % WH_FILE_ALIGNMENT == 0 && pieces[i].length % WH_FILE_ALIGNMENT == 0 &&
-		            (uintptr_t)pieces[i].base % WH_FILE_ALIGNMENT == 0;
+			    (uintptr_t)pieces[i].base % WH_FILE_ALIGNMENT == 0;
 		assert_true(fits || !pieces[i].aligned);
 	}
 	assert_int_equal(stream->unflushed_count, 0);

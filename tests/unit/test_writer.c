@@ -287,7 +287,7 @@ static void count_limit_is_exact(void **state)
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
 		for (int way = 0; way < 4; way++) {
 			count_limit(*state, way < 3 ? (enum wh_transcription)way : WH_TRANSCRIBE_RUN,
-			            way < 3 ? WH_WRITE_PCAPNG : WH_WRITE_PCAP, limits[i]);
+				    way < 3 ? WH_WRITE_PCAPNG : WH_WRITE_PCAP, limits[i]);
 			wh_rig_drop(*state);
 			*state = wh_rig_new();
 		}
@@ -339,13 +339,15 @@ static void byte_limit(void **state)
 			struct wh_feed *feed = wh_rig_feed(rig);
 			wh_rig_start(rig);
 			for (uint32_t i = 0; i < 20; i++)
-				wh_feed_push(feed, WH_TRANSCRIBE_IN_PLACE, 1 + (i + (uint32_t)limit / 4600) % 40, 1414, 0);
+				wh_feed_push(feed, WH_TRANSCRIBE_IN_PLACE, 1 + (i + (uint32_t)limit / 4600) % 40, 1414,
+					     0);
 			wh_rig_finish(rig);
 			check_stop(rig, WH_WRITER_STOP_BYTES);
 			wh_rig_read(rig);
 			if (rig->total_bytes > limit)
-				fail_msg("%llu bytes in %u files, and %llu was the limit", (unsigned long long)rig->total_bytes,
-				         rig->file_count, (unsigned long long)limit);
+				fail_msg("%llu bytes in %u files, and %llu was the limit",
+					 (unsigned long long)rig->total_bytes, rig->file_count,
+					 (unsigned long long)limit);
 			assert_int_equal(rig->found[0].frames, feed->counters.frames_written);
 			wh_rig_drop(rig);
 			*state = wh_rig_new();
@@ -625,8 +627,8 @@ static void oldest_files_make_room(void **state)
 
 /* ---- promptness ---- */
 
-/* How many frames the first file has on the disk, if it is whole just now: a frame and the head that tells of it are two
- * writes. */
+/* How many frames the first file has on the disk, if it is whole just now: a frame and the head that tells of it are
+ * two writes. */
 static size_t frames_so_far(struct wh_rig *rig)
 {
 	struct wh_writer_totals totals;
@@ -771,8 +773,9 @@ static void one_link_type_for_pcap(void **state)
 	rig->config.format = WH_WRITE_PCAP;
 	wh_rig_open(rig);
 	wh_rig_feed(rig);
-	struct wh_writer_source other = { .source = 1, .new_interface = true, .link_type = 113,
-		.interface_name = "cooked0" };
+	struct wh_writer_source other = {
+		.source = 1, .new_interface = true, .link_type = 113, .interface_name = "cooked0"
+	};
 	struct wh_error error;
 	assert_int_equal(wh_writer_attach(rig->writer, &other, &error), WH_ERR_INPUT);
 	assert_non_null(strstr(error.text, "cooked0"));
