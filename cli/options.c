@@ -61,7 +61,7 @@ static const struct option_row table[OPTION_TOTAL] = {
 
 	FIRST("When to stop", OPTION_COUNT_FRAMES, "count", 'c', "N", "after N frames", parse_count),
 	ROW(OPTION_AUTOSTOP, "autostop", 'a', "CONDITION",
-	    "duration:SECONDS, files:N or filesize:KB (1000 bytes, all files\ntogether); may be repeated: the first that is met counts",
+	    "duration:SECONDS, files:N or filesize:KB (1000 bytes,\nall files together); may be repeated",
 	    parse_autostop),
 	ROW(OPTION_MIN_FREE, "min-free", 0, "PERCENT", "before the disk has less than this free (10)", parse_min_free),
 	ROW(OPTION_ON_LOW_SPACE, "on-low-space", 0, "stop|recycle",

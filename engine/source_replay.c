@@ -53,8 +53,11 @@ static bool frame_fetch(struct replay *replay)
 		if (result == PCAP_ERROR)
 			snprintf(replay->source.problem, sizeof(replay->source.problem), "%.200s is damaged: %.200s",
 				 replay->path, pcap_geterr(replay->file));
-		if (result != 1)
+		if (result != 1) {
+			replay->ended =
+			    true; /* for good: behind damage libpcap would read on, as if it were a record */
 			return false;
+		}
 		if (replay->source.filters && pcap_offline_filter(&replay->program, header, bytes) == 0) {
 			atomic_fetch_add_explicit(&replay->source.filtered, 1, memory_order_relaxed);
 			continue;
@@ -108,7 +111,8 @@ static uint32_t frame_put(struct replay *replay, uint8_t *at, uint32_t room, boo
 	uint64_t ns = wh_ns_from_parts((uint32_t)replay->held.ts.tv_sec, (uint32_t)replay->held.ts.tv_usec);
 	memcpy(at + FRAME_AT, replay->held_bytes, captured);
 	replay->held_bytes = NULL;
-	return slot_put(at, ns, captured, replay->held.len);
+	uint32_t original = replay->held.len > captured ? replay->held.len : captured; /* a file may say anything */
+	return slot_put(at, ns, captured, original);
 }
 
 static bool replay_next(struct wh_source *source, struct wh_block *block)

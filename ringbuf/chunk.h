@@ -38,6 +38,7 @@ struct wh_chunk {
 	uint64_t received_total; /* of this source, as of this chunk: frames received, dropped ones too */
 	uint64_t dropped_total;  /* of this source, as of this chunk */
 	uint32_t spare_option;   /* offset from base of the last frame's spare option (see format_pcapng.h), 0: none */
+	uint64_t spare_lost;     /* what stands in that option already where it is a drop count, else 0 */
 	uint32_t last_record;    /* offset from base of the last frame's record */
 	int buffer;              /* index in the sink's registered buffers, or WH_BUFFER_NONE */
 	uint64_t queued_ns;      /* writer: monotonic time at which its write was handed to the sink */

@@ -63,8 +63,14 @@ void wh_chain_path(const struct wh_chain_name *name, uint64_t number, uint64_t w
 		path[WH_PATH_BYTES - 1] = '\0';
 }
 
-static enum wh_chain_verdict next_file(const struct wh_chain_limits *limits, const struct wh_chain_state *state)
+/* A new file takes a header and a trailer besides what is put into it, and the present one takes its trailer. */
+enum wh_chain_verdict wh_chain_next_file(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
+					 uint64_t next_bytes, uint64_t trailer_bytes)
 {
+	uint64_t would_be =
+	    state->closed_bytes + state->file_bytes + state->header_bytes + next_bytes + 2 * trailer_bytes;
+	if (limits->total_bytes != 0 && would_be > limits->total_bytes)
+		return WH_CHAIN_STOP_BYTES;
 	if (limits->total_files != 0 && state->files >= limits->total_files)
 		return WH_CHAIN_STOP_FILES;
 	return WH_CHAIN_NEXT_FILE;
@@ -77,16 +83,16 @@ enum wh_chain_verdict wh_chain_before_write(const struct wh_chain_limits *limits
 	if (limits->total_bytes != 0 && state->closed_bytes + would_be > limits->total_bytes)
 		return WH_CHAIN_STOP_BYTES;
 	if (limits->file_bytes != 0 && would_be > limits->file_bytes)
-		return next_file(limits, state);
+		return wh_chain_next_file(limits, state, next_bytes, trailer_bytes);
 	return WH_CHAIN_GO_ON;
 }
 
 enum wh_chain_verdict wh_chain_at_time(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
-				       uint64_t now_ns)
+				       uint64_t trailer_bytes, uint64_t now_ns)
 {
 	if (state->deadline_ns == 0 || now_ns < state->deadline_ns)
 		return WH_CHAIN_GO_ON;
-	return next_file(limits, state);
+	return wh_chain_next_file(limits, state, 0, trailer_bytes);
 }
 
 void wh_chain_file_begun(const struct wh_chain_limits *limits, struct wh_chain_state *state, uint64_t now_ns)

@@ -43,6 +43,7 @@ struct wh_chain_state {
 	uint64_t files;        /* begun so far */
 	uint64_t closed_bytes; /* in the files before the present one */
 	uint64_t file_bytes;   /* in the present file, without its trailer */
+	uint64_t header_bytes; /* that a new file begins with */
 	uint64_t deadline_ns;  /* monotonic; the present file ends then. 0: never */
 };
 
@@ -58,10 +59,14 @@ enum wh_chain_verdict {
 enum wh_chain_verdict wh_chain_before_write(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
 					    uint64_t next_bytes, uint64_t trailer_bytes);
 
+/* Whether there may be one more file with NEXT_BYTES in it: WH_CHAIN_NEXT_FILE, or the limit that says no. */
+enum wh_chain_verdict wh_chain_next_file(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
+					 uint64_t next_bytes, uint64_t trailer_bytes);
+
 /* Whether the present file is due by the clock at NOW_NS (monotonic, so that a step of the wall clock changes
- * nothing). */
+ * nothing), and what then. */
 enum wh_chain_verdict wh_chain_at_time(const struct wh_chain_limits *limits, const struct wh_chain_state *state,
-				       uint64_t now_ns);
+				       uint64_t trailer_bytes, uint64_t now_ns);
 
 /* Takes note that a new file was begun at NOW_NS. The deadlines keep to the beat of the first file: a file that was
  * begun late or for its size does not move them, and beats that were missed are skipped. */

@@ -83,12 +83,10 @@ static inline struct record record_open(uint8_t *data, const struct wh_slot *slo
 static inline uint32_t record_tail_bytes(const struct record *record, bool spare)
 {
 	uint32_t bytes = TRAILER_BYTES;
-	if (record->lost != 0)
+	if (record->lost != 0 || spare)
 		bytes += DROPCOUNT_BYTES;
 	if (record->flags != 0)
 		bytes += FLAGS_BYTES;
-	if (spare)
-		bytes += WH_SPARE_OPTION_BYTES;
 	return bytes;
 }
 
@@ -109,8 +107,8 @@ static inline void options_fill(uint8_t *at, size_t room)
 
 /*
  * Closes RECORD so that it ends at END. A loss comes first, because it must never be left out; what is left of the room
- * goes into a filler option. With SPARE, an option of its own takes the room of a later epb_dropcount. Returns its
- * place, or NULL.
+ * goes into a filler option. With SPARE, an option of its own takes the room of a later epb_dropcount, or the one that
+ * is there already does: there must not be two. Returns its place, or NULL.
  *
  * Where the room is exactly used, the list ends with the block and without opt_endofopt: section 3.5 obliges readers to
  * take that, and for a 60-byte frame it is 4 % of the file.
@@ -121,6 +119,7 @@ static inline uint8_t *record_close(const struct record *record, uint8_t *end, b
 	size_t room = (size_t)(end - TRAILER_BYTES - at);
 	uint8_t *spare_at = NULL;
 	if (record->lost != 0 && room >= DROPCOUNT_BYTES) {
+		spare_at = spare ? at : NULL;
 		memcpy(option_head_put(at, OPTION_EPB_DROPCOUNT, sizeof(record->lost)), &record->lost,
 		       sizeof(record->lost));
 		at += DROPCOUNT_BYTES;
@@ -131,7 +130,7 @@ static inline uint8_t *record_close(const struct record *record, uint8_t *end, b
 		at += FLAGS_BYTES;
 		room -= FLAGS_BYTES;
 	}
-	if (spare && room >= WH_SPARE_OPTION_BYTES) {
+	if (spare && record->lost == 0 && room >= WH_SPARE_OPTION_BYTES) {
 		spare_at = at;
 		memset(option_head_put(at, OPTION_FILLER, WH_SPARE_OPTION_BYTES - OPTION_HEAD), 0,
 		       WH_SPARE_OPTION_BYTES - OPTION_HEAD);
@@ -189,6 +188,7 @@ static void seal(const struct record *record, uint32_t tail_bytes, uint8_t *bloc
 	chunk->length = (uint32_t)(end - block) + rest;
 	chunk->last_record = (uint32_t)(record->start - block);
 	chunk->spare_option = spare != NULL ? (uint32_t)(spare - block) : 0;
+	chunk->spare_lost = record->lost;
 }
 
 static void head_of_chunk_put(const struct wh_encoding *encoding, uint32_t head_bytes, const struct wh_chunk *chunk)
@@ -306,6 +306,7 @@ static void encode_compact(const struct wh_encoding *encoding, bool sealed, uint
 	chunk->length = (uint32_t)(to - chunk->base);
 	chunk->last_record = (uint32_t)(record.start - chunk->base);
 	chunk->spare_option = spare != NULL ? (uint32_t)(spare - chunk->base) : 0;
+	chunk->spare_lost = record.lost;
 }
 
 void wh_pcapng_encode(const struct wh_encoding *encoding, enum wh_transcription how, uint8_t *block, uint32_t capacity,

@@ -90,7 +90,8 @@ uint32_t wh_transcription_run_limit(uint32_t capacity);
 
 /*
  * Turns the ring block at BLOCK (CAPACITY bytes, frames from the slot at FIRST_SLOT, FRAMES >= 1 of them) into what
- * HOW says, and fills *CHUNK: kind, base, length, frames, times, byte counts, truncated, spare_option and last_record.
+ * HOW says, and fills *CHUNK: kind, base, length, frames, times, byte counts, truncated, spare_option, spare_lost
+ * and last_record.
  * CHUNK's lost, received_total and dropped_total must be set before: a loss goes into the first frame's epb_dropcount.
  * Reads and writes BLOCK only; does not allocate.
  */

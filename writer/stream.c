@@ -89,7 +89,7 @@ uint64_t wh_stream_append_run(struct wh_stream *stream, const struct wh_chunk *c
 	uint32_t at = stream->used;
 	memcpy(stream->buffer + at, chunk->base, chunk->length);
 	stream->used += chunk->length;
-	stream->tail_record = chunk->spare_option != 0 ? at + chunk->last_record : 0;
+	stream->tail_record = chunk->spare_option != 0 && chunk->spare_lost == 0 ? at + chunk->last_record : 0;
 	stream->tail_source = chunk->source;
 	wh_stream_note(stream, chunk->source, chunk->interface, chunk->received_total, chunk->dropped_total,
 		       chunk->lost);

@@ -302,9 +302,14 @@ static bool inputs_drain(struct wh_writer *writer)
 				wh_output_chunk(writer, input, chunk);
 			}
 		}
-		input_settle(writer, input);
 	}
 	return any;
+}
+
+static void inputs_settle(struct wh_writer *writer)
+{
+	for (uint32_t i = 0; i < writer->input_count; i++)
+		input_settle(writer, writer->inputs[i]);
 }
 
 static bool inputs_have_more(const struct wh_writer *writer)
@@ -350,6 +355,9 @@ static void *writer_main(void *argument)
 		bool any = inputs_drain(writer);
 		wh_output_reap(writer, 0);
 		uint64_t wait_ns = wh_output_tick(writer, wh_ns_monotonic());
+		/* Behind the last reap before the sleep: what came back in it may be all that an input waited for, and
+		 * nothing else might end the sleep. */
+		inputs_settle(writer);
 		if (any)
 			continue;
 		if (finish && inputs_all_settled(writer))

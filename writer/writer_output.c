@@ -128,9 +128,10 @@ static void job_finish(struct wh_writer *writer, struct wh_job *job)
 						  memory_order_relaxed);
 		else
 			input_discard(input, job->chunk->frames);
-		input->outstanding--;
 		wh_chunk_release(job->chunk);
 	}
+	if (job->input != NULL)
+		job->input->outstanding--;
 	if (job->flush != NULL)
 		flush_came_back(writer, job->flush, written);
 	if (job->buffer != NULL)
@@ -169,8 +170,9 @@ static void write_failed(struct wh_writer *writer, const struct wh_job *job)
 	else
 		wh_error_system(&error, job->write.os_error, "cannot write to %s (what was written before is valid)",
 				job->file->path);
-	wh_output_stop(writer, WH_PHASE_DISCARDING, WH_WRITER_STOP_ERROR, error.text);
+	/* Even where the chain was stopped for another reason already: what was on its way then is not in the files. */
 	writer->phase = WH_PHASE_DISCARDING;
+	event_send(writer, WH_WRITER_STOP_ERROR, error.text);
 	writer->sink->ops->discard(writer->sink);
 }
 
@@ -454,10 +456,11 @@ static uint64_t file_end(const struct wh_writer *writer)
 	return writer->file->length + (writer->pcapng ? aligned_up(used) : used);
 }
 
-/* Puts one block into the stream that PUT writes at a place with so much room; it returns 0 where it does not fit. */
-static void stream_put(struct wh_writer *writer,
-		       uint32_t (*put)(struct wh_writer *writer, uint32_t number, uint8_t *at, uint32_t room),
-		       uint32_t number)
+/* Puts one block into the stream that PUT writes at a place with so much room; it returns 0 where it does not fit.
+ * Returns the block's length. */
+static uint32_t stream_put(struct wh_writer *writer,
+			   uint32_t (*put)(struct wh_writer *writer, uint32_t number, uint8_t *at, uint32_t room),
+			   uint32_t number)
 {
 	for (int tries = 0; tries < 2; tries++) {
 		if (!writer->stream.open)
@@ -468,10 +471,11 @@ static void stream_put(struct wh_writer *writer,
 		if (length != 0) {
 			wh_stream_advance(&writer->stream, length);
 			stream_touched(writer);
-			return;
+			return length;
 		}
 		stream_end(writer);
 	}
+	return 0;
 }
 
 static uint32_t interface_put(struct wh_writer *writer, uint32_t number, uint8_t *at, uint32_t room)
@@ -512,17 +516,13 @@ static uint32_t statistics_put(struct wh_writer *writer, uint32_t number, uint8_
 	return wh_pcapng_statistics_put(at, room, &totals);
 }
 
-void wh_output_interfaces(struct wh_writer *writer)
+/* An interface block and the head of a stretch for it, up to a boundary, take no more. */
+enum { INTERFACE_MOST = 2 * WH_FILE_ALIGNMENT };
+
+static void interface_tell(struct wh_writer *writer)
 {
-	if (!writer->pcapng) {
-		writer->interfaces_told = writer->interfaces_seen;
-		return;
-	}
-	while (writer->interfaces_told < writer->interfaces_seen && writer->phase == WH_PHASE_TAKING) {
-		if (!room_or_stop(writer, file_end(writer) + 2 * WH_FILE_ALIGNMENT))
-			return;
-		stream_put(writer, interface_put, writer->interfaces_told++);
-	}
+	uint32_t length = stream_put(writer, interface_put, writer->interfaces_told++);
+	writer->chain.header_bytes = aligned_up(writer->chain.header_bytes + length);
 }
 
 /* ---- files ---- */
@@ -602,6 +602,7 @@ static void header_settle(struct wh_writer *writer, uint8_t *header)
 static enum wh_status file_open(struct wh_writer *writer, struct wh_file *file, uint8_t *header, struct wh_error *error)
 {
 	uint32_t length = header_compose(writer, header);
+	writer->chain.header_bytes = length;
 	if (writer->to_stream) {
 		enum wh_status status = stream_create(writer, file);
 		file->length = length;
@@ -644,7 +645,10 @@ enum wh_status wh_output_file_begin(struct wh_writer *writer, struct wh_error *e
 	if (!writer->to_stream)
 		wh_closer_file_begun(writer->closer);
 	header_settle(writer, header);
-	wh_output_interfaces(writer);
+	/* Those that the header had no room for. */
+	while (writer->interfaces_told < writer->interfaces_seen &&
+	       room_or_stop(writer, file_end(writer) + INTERFACE_MOST))
+		interface_tell(writer);
 	return WH_OK;
 }
 
@@ -665,13 +669,24 @@ void wh_output_file_end(struct wh_writer *writer)
 	file_settle(writer, file);
 }
 
+/* Stops the chain where VERDICT is that a limit has been met, and returns whether it is. */
+static bool limit_met(struct wh_writer *writer, enum wh_chain_verdict verdict)
+{
+	if (verdict == WH_CHAIN_STOP_FILES)
+		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_FILES, NULL);
+	else if (verdict == WH_CHAIN_STOP_BYTES)
+		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_BYTES, NULL);
+	else
+		return false;
+	return true;
+}
+
 void wh_output_rotate(struct wh_writer *writer)
 {
 	struct wh_error error;
-	if (writer->config.limits.total_files != 0 && writer->chain.files >= writer->config.limits.total_files) {
-		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_FILES, NULL);
+	writer->chain.file_bytes = file_end(writer);
+	if (limit_met(writer, wh_chain_next_file(&writer->config.limits, &writer->chain, 0, trailer_bytes(writer))))
 		return;
-	}
 	wh_output_file_end(writer);
 	enum wh_status status = wh_output_file_begin(writer, &error);
 	if (status == WH_OK)
@@ -706,20 +721,25 @@ void wh_output_refuse(struct wh_writer *writer, struct wh_input *input, struct w
 static bool place_find(struct wh_writer *writer, uint64_t bytes)
 {
 	writer->chain.file_bytes = file_end(writer);
-	switch (wh_chain_before_write(&writer->config.limits, &writer->chain, bytes, trailer_bytes(writer))) {
-	case WH_CHAIN_GO_ON:
-		break;
-	case WH_CHAIN_NEXT_FILE:
+	enum wh_chain_verdict verdict =
+	    wh_chain_before_write(&writer->config.limits, &writer->chain, bytes, trailer_bytes(writer));
+	if (limit_met(writer, verdict))
+		return false;
+	if (verdict == WH_CHAIN_NEXT_FILE)
 		wh_output_rotate(writer);
-		break;
-	case WH_CHAIN_STOP_FILES:
-		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_FILES, NULL);
-		return false;
-	case WH_CHAIN_STOP_BYTES:
-		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_BYTES, NULL);
-		return false;
-	}
 	return writer->phase == WH_PHASE_TAKING && room_or_stop(writer, file_end(writer) + bytes);
+}
+
+void wh_output_interfaces(struct wh_writer *writer)
+{
+	if (!writer->pcapng) {
+		writer->interfaces_told = writer->interfaces_seen;
+		return;
+	}
+	/* A new file tells of all in its header. */
+	while (writer->interfaces_told < writer->interfaces_seen && place_find(writer, INTERFACE_MOST))
+		if (writer->interfaces_told < writer->interfaces_seen)
+			interface_tell(writer);
 }
 
 /* Takes note of a chunk that has a place. */
@@ -741,6 +761,7 @@ static void sealed_queue(struct wh_writer *writer, struct wh_input *input, struc
 	wh_pcapng_stamp(chunk->base, writer->config.session, writer->sequence++);
 	input->spare_file = chunk->spare_option != 0 ? writer->file->number : 0;
 	input->spare_offset = offset + chunk->spare_option;
+	input->spare_lost = chunk->spare_lost;
 	chunk_account(writer, input, chunk);
 	struct wh_job *job = job_acquire(writer);
 	job->chunk = chunk;
@@ -764,22 +785,23 @@ static void run_merge(struct wh_writer *writer, struct wh_input *input, struct w
 	chunk->dropped_total = input->dropped + chunk->lost;
 	input->spare_offset = wh_stream_append_run(&writer->stream, chunk);
 	input->spare_file = input->spare_offset != 0 ? writer->file->number : 0;
+	input->spare_lost = chunk->spare_lost;
 }
 
 static void bytes_merge(struct wh_writer *writer, const struct wh_chunk *chunk)
 {
+	if (writer->stream.open && writer->stream.unflushed_count == WH_STREAM_SOURCES)
+		stream_hand_out(writer, false);
 	for (uint32_t done = 0; done < chunk->length;) {
 		if (!writer->stream.open)
 			stream_begin(writer);
 		done += wh_stream_append_bytes(&writer->stream, chunk->base + done, chunk->length - done);
+		/* Counted with its last byte, so that the flush which carries that carries the count. */
+		if (done == chunk->length)
+			wh_stream_count(&writer->stream, chunk->source, chunk->frames);
 		if (writer->stream.used == writer->stream.capacity)
 			stream_end(writer);
 	}
-	if (!writer->stream.open)
-		stream_begin(writer);
-	if (writer->stream.unflushed_count == WH_STREAM_SOURCES)
-		stream_hand_out(writer, false);
-	wh_stream_count(&writer->stream, chunk->source, chunk->frames);
 }
 
 void wh_output_chunk(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk)
@@ -850,8 +872,10 @@ void wh_output_tail(struct wh_writer *writer, struct wh_input *input)
 	 * write is queued behind the one that brings the option itself. */
 	if (input->spare_file == writer->file->number && !writer->to_stream) {
 		stream_hand_out(writer, false);
-		wh_pcapng_dropcount_put(input->patch, input->lost_pending);
+		wh_pcapng_dropcount_put(input->patch, input->spare_lost + input->lost_pending);
 		struct wh_job *job = job_acquire(writer);
+		job->input = input; /* which must stay until its patch is written */
+		input->outstanding++;
 		const struct wh_stream_piece piece = { .base = input->patch,
 						       .length = sizeof(input->patch),
 						       .offset = input->spare_offset };
@@ -877,16 +901,11 @@ uint64_t wh_output_tick(struct wh_writer *writer, uint64_t now_ns)
 	}
 	if (writer->phase != WH_PHASE_TAKING)
 		return wait;
-	switch (wh_chain_at_time(&writer->config.limits, &writer->chain, now_ns)) {
-	case WH_CHAIN_NEXT_FILE:
+	writer->chain.file_bytes = file_end(writer);
+	enum wh_chain_verdict verdict =
+	    wh_chain_at_time(&writer->config.limits, &writer->chain, trailer_bytes(writer), now_ns);
+	if (!limit_met(writer, verdict) && verdict == WH_CHAIN_NEXT_FILE)
 		wh_output_rotate(writer);
-		break;
-	case WH_CHAIN_STOP_FILES:
-		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_FILES, NULL);
-		break;
-	default:
-		break;
-	}
 	uint64_t left = wh_chain_time_left(&writer->chain, now_ns);
 	return left < wait ? left : wait;
 }

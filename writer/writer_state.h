@@ -42,6 +42,7 @@ struct wh_input {
 	uint64_t lost_pending; /* lost after the last frame in the files; not told there yet */
 	uint64_t spare_file;   /* where the last frame's spare option is: number of the file, 0: nowhere */
 	uint64_t spare_offset;
+	uint64_t spare_lost; /* what it says already */
 	uint8_t patch[WH_SPARE_OPTION_BYTES];
 };
 

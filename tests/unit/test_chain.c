@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The chain's policy: names, and when a file or the chain ends. No disk, no clock. */
+/* The chain's policy: names, and when a file or the chain ends. No disk, no
+ * clock. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -69,8 +70,8 @@ static void tags_go_behind_the_stem(void **state)
 static void local_time_is_in_the_name(void **state)
 {
 	(void)state;
-	/* Central European time, with the two days on which the clock is set: 2026-03-29 and 2026-10-25 at 01:00 UTC.
-	 */
+	/* Central European time, with the two days on which the clock is set:
+	 * 2026-03-29 and 2026-10-25 at 01:00 UTC. */
 	zone_set("CET-1CEST,M3.5.0,M10.5.0/3");
 	check_path("x", NULL, 1, 1774745999 * SECOND, "x_00001_20260329015959");
 	check_path("x", NULL, 1, 1774746000 * SECOND, "x_00001_20260329030000");
@@ -102,7 +103,8 @@ static void names_that_are_none(void **state)
 	refuse("a/.", NULL);
 }
 
-/* Up to the longest name that is taken, the path comes out whole, with the longest number. */
+/* Up to the longest name that is taken, the path comes out whole, with the
+ * longest number. */
 static void long_names(void **state)
 {
 	(void)state;
@@ -172,18 +174,35 @@ static void autostop_by_bytes(void **state)
 	assert_int_equal(wh_chain_before_write(&one, &chain, 90, 11), WH_CHAIN_STOP_BYTES);
 }
 
+/* A new file costs its header and a second trailer, whatever it is begun for.
+ */
+static void a_new_file_has_its_price(void **state)
+{
+	(void)state;
+	const struct wh_chain_limits limits = { .file_bytes = 1000, .file_ns = SECOND, .total_bytes = 2500 };
+	struct wh_chain_state chain = {
+		.files = 2, .closed_bytes = 1000, .file_bytes = 950, .header_bytes = 100, .deadline_ns = 5
+	};
+	assert_int_equal(wh_chain_before_write(&limits, &chain, 400, 25), WH_CHAIN_NEXT_FILE);
+	assert_int_equal(wh_chain_before_write(&limits, &chain, 401, 25), WH_CHAIN_STOP_BYTES);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 225, 5), WH_CHAIN_NEXT_FILE);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 226, 5), WH_CHAIN_STOP_BYTES);
+	assert_int_equal(wh_chain_next_file(&limits, &chain, 450, 0), WH_CHAIN_NEXT_FILE);
+	assert_int_equal(wh_chain_next_file(&limits, &chain, 451, 0), WH_CHAIN_STOP_BYTES);
+}
+
 static void autostop_by_files(void **state)
 {
 	(void)state;
 	const struct wh_chain_limits limits = { .file_bytes = 1000, .file_ns = SECOND, .total_files = 3 };
 	struct wh_chain_state chain = { .files = 2, .file_bytes = 900, .deadline_ns = 5 * SECOND };
 	assert_int_equal(wh_chain_before_write(&limits, &chain, 200, 0), WH_CHAIN_NEXT_FILE);
-	assert_int_equal(wh_chain_at_time(&limits, &chain, 5 * SECOND), WH_CHAIN_NEXT_FILE);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, 5 * SECOND), WH_CHAIN_NEXT_FILE);
 	chain.files = 3;
 	assert_int_equal(wh_chain_before_write(&limits, &chain, 100, 0), WH_CHAIN_GO_ON);
 	assert_int_equal(wh_chain_before_write(&limits, &chain, 200, 0), WH_CHAIN_STOP_FILES);
-	assert_int_equal(wh_chain_at_time(&limits, &chain, 5 * SECOND - 1), WH_CHAIN_GO_ON);
-	assert_int_equal(wh_chain_at_time(&limits, &chain, 5 * SECOND), WH_CHAIN_STOP_FILES);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, 5 * SECOND - 1), WH_CHAIN_GO_ON);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, 5 * SECOND), WH_CHAIN_STOP_FILES);
 }
 
 static void time_keeps_its_beat(void **state)
@@ -194,9 +213,9 @@ static void time_keeps_its_beat(void **state)
 	const uint64_t start = 1234 * SECOND + 567;
 	wh_chain_file_begun(&limits, &chain, start);
 	assert_int_equal(chain.files, 1);
-	assert_int_equal(wh_chain_at_time(&limits, &chain, start + 10 * SECOND - 1), WH_CHAIN_GO_ON);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, start + 10 * SECOND - 1), WH_CHAIN_GO_ON);
 	assert_int_equal(wh_chain_time_left(&chain, start + 10 * SECOND - 1), 1);
-	assert_int_equal(wh_chain_at_time(&limits, &chain, start + 10 * SECOND), WH_CHAIN_NEXT_FILE);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, start + 10 * SECOND), WH_CHAIN_NEXT_FILE);
 	assert_int_equal(wh_chain_time_left(&chain, start + 10 * SECOND), 0);
 	/* Begun 3 s late: the next is due at 20 all the same. */
 	wh_chain_file_begun(&limits, &chain, start + 13 * SECOND);
@@ -205,9 +224,9 @@ static void time_keeps_its_beat(void **state)
 	wh_chain_file_begun(&limits, &chain, start + 15 * SECOND);
 	assert_int_equal(wh_chain_time_left(&chain, start + 15 * SECOND), 5 * SECOND);
 	/* Asleep until 47: one new file, the beats at 20, 30 and 40 are gone. */
-	assert_int_equal(wh_chain_at_time(&limits, &chain, start + 47 * SECOND), WH_CHAIN_NEXT_FILE);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, start + 47 * SECOND), WH_CHAIN_NEXT_FILE);
 	wh_chain_file_begun(&limits, &chain, start + 47 * SECOND);
-	assert_int_equal(wh_chain_at_time(&limits, &chain, start + 47 * SECOND), WH_CHAIN_GO_ON);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, start + 47 * SECOND), WH_CHAIN_GO_ON);
 	assert_int_equal(wh_chain_time_left(&chain, start + 47 * SECOND), 3 * SECOND);
 	/* On the beat exactly. */
 	wh_chain_file_begun(&limits, &chain, start + 50 * SECOND);
@@ -222,12 +241,13 @@ static void without_a_clock(void **state)
 	struct wh_chain_state chain = { 0 };
 	wh_chain_file_begun(&limits, &chain, 5);
 	assert_int_equal(chain.files, 1);
-	assert_int_equal(wh_chain_at_time(&limits, &chain, UINT64_MAX), WH_CHAIN_GO_ON);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, UINT64_MAX), WH_CHAIN_GO_ON);
 	assert_int_equal(wh_chain_time_left(&chain, UINT64_MAX), UINT64_MAX);
 }
 
-/* Size and time together over an hour of chunks: every file keeps both limits, none is empty, and each beat at which
- * there was a file in the making has ended one. */
+/* Size and time together over an hour of chunks: every file keeps both limits,
+ * none is empty, and each beat at which there was a file in the making has
+ * ended one. */
 static void size_and_time_together(void **state)
 {
 	(void)state;
@@ -239,7 +259,7 @@ static void size_and_time_together(void **state)
 	wh_chain_file_begun(&limits, &chain, start);
 	for (uint64_t step = 1; step < 36000; step++) {
 		uint64_t now = start + step * SECOND / 10;
-		if (wh_chain_at_time(&limits, &chain, now) == WH_CHAIN_NEXT_FILE) {
+		if (wh_chain_at_time(&limits, &chain, 0, now) == WH_CHAIN_NEXT_FILE) {
 			assert_true(now >= deadline);
 			while (deadline <= now)
 				deadline += limits.file_ns;
@@ -280,7 +300,7 @@ static void the_longest_interval(void **state)
 	const uint64_t now = 100ULL * 365 * 86400 * SECOND; /* up for a hundred years */
 	wh_chain_file_begun(&limits, &chain, now);
 	assert_int_equal(wh_chain_time_left(&chain, now), limits.file_ns);
-	assert_int_equal(wh_chain_at_time(&limits, &chain, now + limits.file_ns - 1), WH_CHAIN_GO_ON);
+	assert_int_equal(wh_chain_at_time(&limits, &chain, 0, now + limits.file_ns - 1), WH_CHAIN_GO_ON);
 }
 
 int main(void)
@@ -293,6 +313,7 @@ int main(void)
 		cmocka_unit_test(long_names),
 		cmocka_unit_test(size_at_the_exact_byte),
 		cmocka_unit_test(autostop_by_bytes),
+		cmocka_unit_test(a_new_file_has_its_price),
 		cmocka_unit_test(autostop_by_files),
 		cmocka_unit_test(time_keeps_its_beat),
 		cmocka_unit_test(without_a_clock),

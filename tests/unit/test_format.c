@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The encoders: blocks as the kernel fills them, transcribed in every way, read back by libpcap and by a strict reader
- * of our own, frame by frame and byte by byte. */
+/* The encoders: blocks as the kernel fills them, transcribed in every way, read
+ * back by libpcap and by a strict reader of our own, frame by frame and byte by
+ * byte. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,8 +54,9 @@ static int fixture_drop(void **state)
 	return 0;
 }
 
-/* An empty block of CAPACITY bytes that ends where the guard begins. A second guard would need memory of its own for
- * each size; writes before the block fall on other stale bytes, which before_is_untouched() looks at. */
+/* An empty block of CAPACITY bytes that ends where the guard begins. A second
+ * guard would need memory of its own for each size; writes before the block
+ * fall on other stale bytes, which before_is_untouched() looks at. */
 static void begin(struct fixture *fixture, uint32_t capacity)
 {
 	memset(fixture->memory, WH_TEST_STALE, LARGEST_BLOCK - capacity);
@@ -153,7 +155,8 @@ static void compare(const struct fixture *fixture, const struct wh_test_walk *wa
 		fail_msg("%s", problem);
 }
 
-/* The file's bytes through libpcap: the same frames, and no word of complaint. */
+/* The file's bytes through libpcap: the same frames, and no word of complaint.
+ */
 static void libpcap_check(const struct wh_test_walk *walk, const uint8_t *bytes, size_t length, int link_type)
 {
 	char words[PCAP_ERRBUF_SIZE];
@@ -184,7 +187,8 @@ static void libpcap_check(const struct wh_test_walk *walk, const uint8_t *bytes,
 	pcap_close(handle);
 }
 
-/* The option at OFFSET of CHUNK is 12 bytes of filler in the last frame, and a drop count can take its place. */
+/* The option at OFFSET of CHUNK is 12 bytes of filler in the last frame, and a
+ * drop count can take its place. */
 static void spare_check(const struct fixture *fixture, const struct wh_chunk *chunk, uint8_t *image, size_t chunk_at,
 			const struct wh_test_walk *walk)
 {
@@ -197,8 +201,10 @@ static void spare_check(const struct fixture *fixture, const struct wh_chunk *ch
 	assert_int_equal(chunk_at + chunk->last_record, last->offset);
 	assert_true(at >= last->offset + WH_EPB_HEADER &&
 		    at + WH_SPARE_OPTION_BYTES <= last->offset + last->length - 4);
-	if (fixture->lost != 0 && chunk->frames == 1)
-		return; /* the frame has a drop count already */
+	/* Where the frame has a drop count already, there must not be a second one.
+	 */
+	assert_int_equal(chunk->spare_lost, chunk->frames == 1 ? fixture->lost : 0);
+	assert_int_equal(last->spare, chunk->spare_lost == 0 ? at : 0);
 	wh_pcapng_dropcount_put(image + at, 1234);
 	struct wh_test_walk again = { 0 };
 	if (chunk->kind == WH_CHUNK_RUN)
@@ -368,8 +374,8 @@ static void random_blocks(void **state)
 	}
 }
 
-/* Whatever the last frame leaves of the block, to the byte; one frame, two of them and many; with all tags and all
- * places that the kernel gives a frame. */
+/* Whatever the last frame leaves of the block, to the byte; one frame, two of
+ * them and many; with all tags and all places that the kernel gives a frame. */
 static void last_frame_ends_near_the_end(void **state)
 {
 	static const uint32_t places[] = { 84, 80, 76, 72, 96, 81, 82, 83 };
@@ -396,7 +402,8 @@ static void last_frame_ends_near_the_end(void **state)
 			}
 }
 
-/* The kernel leaves at least 8 bytes of a block (__packet_lookup_frame_in_block), and with Ethernet every frame has its
+/* The kernel leaves at least 8 bytes of a block
+ * (__packet_lookup_frame_in_block), and with Ethernet every frame has its
  * direction, and the last one room for what is lost behind it. */
 static void what_the_kernel_can_do_leaves_room_for_all(void **state)
 {
@@ -446,7 +453,8 @@ static void frame_as_large_as_the_block(void **state)
 	}
 }
 
-/* The dense case: equal frames until no more fit. Frames must stay where they are, all but the last. */
+/* The dense case: equal frames until no more fit. Frames must stay where they
+ * are, all but the last. */
 static void dense_blocks_stay_in_place(void **state)
 {
 	static const uint32_t sizes[] = { 60, 594, 1414, 1514, 9000 };
@@ -462,7 +470,8 @@ static void dense_blocks_stay_in_place(void **state)
 		struct wh_chunk chunk = chunk_encode(fixture, WH_TRANSCRIBE_IN_PLACE);
 		assert_true(chunk.copied_bytes <= sizes[i]);
 		sealed_check(fixture, &chunk, fixture->block.count, true);
-		/* A slot costs what it costs; what is added behind it is less than a page and a bit. */
+		/* A slot costs what it costs; what is added behind it is less than a page
+		 * and a bit. */
 		assert_true(chunk.length <= fixture->block.used + PAGE + 64);
 		wh_test_block_rebuild(&fixture->block);
 		chunk = chunk_encode(fixture, WH_TRANSCRIBE_COMPACT);
@@ -470,7 +479,8 @@ static void dense_blocks_stay_in_place(void **state)
 	}
 }
 
-/* Link types without addresses or with odd headers: no tag is put back, and places are odd. */
+/* Link types without addresses or with odd headers: no tag is put back, and
+ * places are odd. */
 static void frames_without_ethernet(void **state)
 {
 	struct fixture *fixture = *state;
@@ -508,7 +518,8 @@ static void snapshot_length_holds_with_tags(void **state)
 	}
 }
 
-/* 1970, the years around 2038, just before 2106, and the last ns of a second. */
+/* 1970, the years around 2038, just before 2106, and the last ns of a second.
+ */
 static void times_are_kept(void **state)
 {
 	static const uint64_t seconds[] = { 0, 1, 2147483647, 2147483648, 4294967295 };
@@ -590,7 +601,8 @@ static void choice_of_transcription(void **state)
 	assert_int_equal(wh_transcription_choose(UINT32_MAX, UINT32_MAX, UINT32_MAX), WH_TRANSCRIBE_COMPACT);
 }
 
-/* Every room for the blocks around the frames: whole, or nothing and not a byte too far. */
+/* Every room for the blocks around the frames: whole, or nothing and not a byte
+ * too far. */
 static void blocks_that_do_not_fit_are_not_written(void **state)
 {
 	(void)state;
