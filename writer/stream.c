@@ -166,6 +166,7 @@ uint32_t wh_stream_flush(struct wh_stream *stream, uint64_t session, uint64_t se
 			.base = stage,
 			.length = stream->head.total_length,
 			.offset = stream->file_offset,
+			.head = true,
 		};
 	}
 	stream->flushed = stream->used;

@@ -54,6 +54,7 @@ struct wh_stream_piece {
 	uint32_t length;
 	uint64_t offset; /* in the file */
 	bool aligned;    /* fit for direct I/O */
+	bool head;       /* the head again; the frames are in the other piece */
 };
 
 /* Begins a stretch in BUFFER at FILE_OFFSET, for up to SOURCES sources (pcapng). */

@@ -133,7 +133,7 @@ static void job_finish(struct wh_writer *writer, struct wh_job *job)
 	if (job->input != NULL)
 		job->input->outstanding--;
 	if (job->flush != NULL)
-		flush_came_back(writer, job->flush, written);
+		flush_came_back(writer, job->flush, written || job->head);
 	if (job->buffer != NULL)
 		wh_pool_release(&writer->pool, job->buffer);
 	job->next_free = writer->free_jobs;
@@ -405,6 +405,7 @@ static void stream_hand_out(struct wh_writer *writer, bool last)
 	for (uint32_t i = 0; i < count; i++) {
 		struct wh_job *job = job_acquire(writer);
 		job->flush = flush;
+		job->head = pieces[i].head;
 		job_queue(writer, job, &pieces[i]);
 	}
 }

@@ -60,6 +60,7 @@ struct wh_job {
 	struct wh_file *file;
 	struct wh_chunk *chunk; /* a sealed chunk, or NULL */
 	struct wh_flush *flush; /* a piece of the stream, or NULL */
+	bool head;              /* of the flush: it holds no frames */
 	uint8_t *buffer;        /* a header: the pool's buffer, or NULL */
 	struct wh_input *input; /* of the chunk */
 	uint64_t queued_ns;
