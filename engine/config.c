@@ -19,7 +19,7 @@ enum {
 	FILE_OVERHEAD = 4 * WH_FILE_ALIGNMENT, /* header and trailer of a file with few interfaces */
 	FANOUT_MOST = 256
 };
-#define RING_USUAL       ((uint64_t)256 * MIB)
+#define RING_USUAL       ((uint64_t)512 * MIB)
 #define RINGS_TOGETHER   ((uint64_t)1024 * MIB)
 #define RING_USUAL_LEAST ((uint64_t)4 * MIB)
 
