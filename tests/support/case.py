@@ -2,6 +2,7 @@
 """The frame of an integration test: its command line, its test case, and the assertions that several tests share."""
 
 import argparse
+import concurrent.futures
 import os
 import shutil
 import sys
@@ -126,12 +127,15 @@ class Case(unittest.TestCase):
             "tshark": ["tshark", "-n", "-q", "-z", "io,stat,0", "-r"],
             "capinfos": ["capinfos"],
         }
+        jobs = []
         for tool in tools:
             if shutil.which(tool) is None:
                 print(f"({tool} is not installed: not tried)")
                 continue
-            for path in files:
-                done = rig.run(*commands[tool], path, check=False)
+            jobs += [(tool, path) for path in files]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            runs = pool.map(lambda job: rig.run(*commands[job[0]], job[1], check=False), jobs)
+            for (tool, path), done in zip(jobs, runs):
                 said = [line for line in done.stderr.splitlines() if not self._is_greeting(line, path)]
                 self.assertEqual((done.returncode, said), (0, []), f"{tool} {path}")
 
