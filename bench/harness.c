@@ -11,7 +11,7 @@
 
 #include "ringbuf/clock.h"
 
-enum { REPETITIONS_MOST = 1000, SETTING_UP_MOST = 10 };
+enum { REPETITIONS_MOST = 1000, SETTING_UP_MOST = 5 };
 
 struct orders {
 	regex_t filter;
@@ -113,7 +113,7 @@ static void usage(FILE *out, const char *program)
 	fprintf(out,
 		"usage: %s [--filter REGEX] [--min-time SECONDS] [--repetitions N] [--json] [--list]\n"
 		"  --filter REGEX      only the cases whose name it matches (extended regular expression)\n"
-		"  --min-time SECONDS  how long a repetition runs at least (0.1)\n"
+		"  --min-time SECONDS  how long a repetition runs at least (0.05)\n"
 		"  --repetitions N     how many of them the median is taken of (5)\n"
 		"  --json              one JSON object instead of the table\n"
 		"  --list              only the names\n",
@@ -184,7 +184,7 @@ static void head_print(const struct orders *orders)
 
 int wh_bench_main(int argc, char **argv, const struct wh_bench_case *cases, size_t count)
 {
-	struct orders orders = { .min_seconds = 0.1, .repetitions = 5 };
+	struct orders orders = { .min_seconds = 0.05, .repetitions = 5 };
 	int stop = parse(argc, argv, &orders);
 	if (stop != 0)
 		return stop - 1;

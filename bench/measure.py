@@ -206,7 +206,7 @@ def _device_counters(directory):
     return fields[4], fields[11] if len(fields) > 11 else 0, fields[8]
 
 
-def settle(directory, seconds=20):
+def settle(directory, seconds=10):
     """Brings all that is on its way to the disk to an end. A file system may discard the blocks of deleted files
     behind the scenes, which would slow whoever writes next; so wait until the device is quiet."""
     os.sync()
