@@ -276,7 +276,7 @@ static void rings_share_the_memory(void **state)
 			assert_int_equal(choose(&config, adapters, memory, &geometry, &error), WH_OK);
 			check_geometry(&config, &geometry);
 			uint64_t ring = (uint64_t)geometry.block_bytes * geometry.block_count;
-			assert_true(ring <= 256 * (uint64_t)MIB);
+			assert_true(ring <= 512 * (uint64_t)MIB);
 			/* No more than a sixteenth of the memory, but for the least that each must have. */
 			if (ring > 4 * (uint64_t)MIB)
 				assert_true(ring * (adapters != 0 ? adapters : 1) <= memory / 16);
