@@ -688,6 +688,13 @@ void wh_output_rotate(struct wh_writer *writer)
 	writer->chain.file_bytes = file_end(writer);
 	if (limit_met(writer, wh_chain_next_file(&writer->config.limits, &writer->chain, 0, trailer_bytes(writer))))
 		return;
+	/* Where there is no room for a new file, the present one stays to tell what was lost. */
+	struct wh_space room = { 0 };
+	uint64_t bytes = writer->chain.header_bytes + writer->config.block_bytes;
+	if (!writer->to_stream && room_find(writer, bytes, &room, &error) != WH_OK) {
+		stop_for_space(writer, &room);
+		return;
+	}
 	wh_output_file_end(writer);
 	enum wh_status status = wh_output_file_begin(writer, &error);
 	if (status == WH_OK)
