@@ -8,6 +8,13 @@
 
 /* The counters are read so often when nothing else asks for it. */
 #define COUNTERS_EVERY_NS WH_NS_PER_SECOND
+/*
+ * The writer is woken for so many bytes of chunks at once, or for fewer after so long: a wake-up costs nearly as much
+ * as encoding a chunk does, and several chunks together go to the disk as one write. It is woken sooner where a
+ * sixteenth of the ring is less than that, or where the ring is filling up.
+ */
+enum { ANNOUNCE_BYTES = 4 * 1024 * 1024 };
+#define ANNOUNCE_NS (20 * WH_NS_PER_MS)
 /* How long a stopped source may take to hand over its last block, beyond its block timeout. */
 #define LAST_BLOCK_GRACE_NS (2 * WH_NS_PER_SECOND)
 
@@ -45,14 +52,33 @@ static void counters_read(struct wh_capture_thread *capture)
 	counters_publish(capture);
 }
 
-/* How much of the ring is not the kernel's: what is out for writing and what was taken just now. */
+/* Blocks that are not the kernel's: what is out for writing and what was taken just now. */
+static uint32_t blocks_out(struct wh_capture_thread *capture)
+{
+	return capture->pushed - atomic_load_explicit(&capture->released, memory_order_relaxed);
+}
+
 static void fill_note(struct wh_capture_thread *capture, bool lost)
 {
-	uint32_t out = capture->pushed - atomic_load_explicit(&capture->released, memory_order_relaxed);
+	uint32_t out = blocks_out(capture);
 	uint32_t permille = lost ? 1000 : out * 1000 / capture->source->block_count;
 	atomic_store_explicit(&capture->counters.fill_permille, permille, memory_order_relaxed);
 	if (permille > atomic_load_explicit(&capture->counters.fill_max_permille, memory_order_relaxed))
 		atomic_store_explicit(&capture->counters.fill_max_permille, permille, memory_order_relaxed);
+}
+
+/* The ring has more to do than to wait for company. */
+static bool is_filling(struct wh_capture_thread *capture)
+{
+	return blocks_out(capture) > capture->source->block_count / 4;
+}
+
+static void announce(struct wh_capture_thread *capture)
+{
+	capture->announced = capture->pushed;
+	capture->announce_due_ns = 0;
+	capture->run_waits = false;
+	wh_writer_wake(capture->writer);
 }
 
 /* One block: the hot path, once per block. */
@@ -80,8 +106,46 @@ static void block_push(struct wh_capture_thread *capture, const struct wh_block 
 	capture->pushed++;
 	/* Cannot be full: it has room for every block, and one for the end. */
 	wh_spsc_push(&capture->ring, chunk);
-	wh_writer_wake(capture->writer);
+	capture->run_waits |= chunk->kind == WH_CHUNK_RUN;
+	if (is_filling(capture))
+		announce(capture);
 	fill_note(capture, chunk->lost != 0);
+}
+
+/* Announces what is enough to wake the writer for, or has waited for its time. Returns for how long what is left may go
+ * on waiting. Runs wait for company in the writer, so they need none here. */
+static uint64_t announce_due(struct wh_capture_thread *capture, uint64_t now_ns)
+{
+	const struct wh_source *source = capture->source;
+	uint32_t waiting = capture->pushed - capture->announced;
+	if (waiting == 0)
+		return UINT64_MAX;
+	if (capture->announce_due_ns == 0)
+		capture->announce_due_ns = now_ns + ANNOUNCE_NS;
+	if (now_ns < capture->announce_due_ns && !capture->run_waits && waiting < source->block_count / 16 &&
+	    (uint64_t)waiting * source->block_bytes < ANNOUNCE_BYTES)
+		return capture->announce_due_ns - now_ns;
+	announce(capture);
+	return UINT64_MAX;
+}
+
+/*
+ * Sleeps until there is something to do, for LIMIT_NS at most. Under an even load that fills blocks one after the
+ * other, BLOCKS of them since the last look, being woken for each costs as much as encoding it: then the ring is left
+ * alone for as long as it has room for whatever may come, and several blocks are taken at once. When it is filling up,
+ * or the load ends, the thread wakes for each block as it comes.
+ */
+static void sleep_for_more(struct wh_capture_thread *capture, uint32_t blocks, uint64_t now_ns, uint64_t limit_ns)
+{
+	struct wh_source *source = capture->source;
+	uint64_t since_ns = now_ns - capture->looked_ns;
+	capture->looked_ns = now_ns;
+	uint64_t pause_ns = source->pause_most_ns;
+	bool dense = blocks * pause_ns >= 2 * since_ns;
+	if (blocks > 0 && pause_ns > 0 && dense && !is_filling(capture))
+		source->ops->pause(source, pause_ns < limit_ns ? pause_ns : limit_ns);
+	else
+		source->ops->wait(source, limit_ns);
 }
 
 /* Whether all that the source let in has come out of it. */
@@ -105,7 +169,7 @@ static void end_push(struct wh_capture_thread *capture)
 		.release = end_release,
 	};
 	wh_spsc_push(&capture->ring, &capture->end);
-	wh_writer_wake(capture->writer);
+	announce(capture);
 }
 
 static void *capture_main(void *argument)
@@ -121,19 +185,18 @@ static void *capture_main(void *argument)
 	uint64_t give_up_ns = 0;
 	for (;;) {
 		struct wh_block block;
-		bool any = false;
-		while (source->ops->next(source, &block)) {
+		uint32_t blocks = 0;
+		for (; source->ops->next(source, &block); blocks++)
 			block_push(capture, &block);
-			any = true;
-		}
 		uint64_t now_ns = wh_ns_monotonic();
+		uint64_t announce_ns = announce_due(capture, now_ns);
 		/* Acquire: pairs with the release in wh_capture_thread_stop(). */
 		if (give_up_ns == 0 && atomic_load_explicit(&capture->stopping, memory_order_acquire)) {
 			source->ops->stop(source);
 			give_up_ns = now_ns + capture->block_timeout_ns + LAST_BLOCK_GRACE_NS;
 			continue; /* look once more, now that nothing comes in */
 		}
-		if (!any && source->ops->at_end(source))
+		if (blocks == 0 && source->ops->at_end(source))
 			break;
 		if (give_up_ns != 0 && (is_drained(capture) || now_ns >= give_up_ns))
 			break;
@@ -142,7 +205,8 @@ static void *capture_main(void *argument)
 			fill_note(capture, false);
 			counters_due_ns = now_ns + COUNTERS_EVERY_NS;
 		}
-		source->ops->wait(source, give_up_ns != 0 ? capture->block_timeout_ns : counters_due_ns - now_ns);
+		uint64_t limit_ns = give_up_ns != 0 ? capture->block_timeout_ns : counters_due_ns - now_ns;
+		sleep_for_more(capture, blocks, now_ns, limit_ns < announce_ns ? limit_ns : announce_ns);
 	}
 	counters_read(capture);
 	/* Only where a source did not keep its word: what never came out of it is owned up to as dropped. */

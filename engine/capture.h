@@ -36,6 +36,10 @@ struct wh_capture_thread {
 	struct wh_chunk end;     /* the last one pushed */
 	int buffer;
 	uint32_t pushed;            /* chunks ever pushed */
+	uint32_t announced;         /* of these, those that the writer was woken for */
+	uint64_t announce_due_ns;   /* when the others must be announced, monotonic */
+	bool run_waits;             /* there is a run among them */
+	uint64_t looked_ns;         /* when the thread last looked for blocks, monotonic */
 	uint64_t frames_seen;       /* in blocks */
 	uint64_t received, dropped; /* as the source told */
 	uint64_t pending_lost;      /* dropped, and not told in a chunk yet */

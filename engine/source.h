@@ -35,6 +35,9 @@ struct wh_source_ops {
 	void (*release)(struct wh_source *source, uint32_t index);
 	/* Sleeps until there may be a block, wake() was called, or TIMEOUT_NS have passed. */
 	void (*wait)(struct wh_source *source, uint64_t timeout_ns);
+	/* Sleeps until wake() was called or TIMEOUT_NS have passed, whatever comes in. Only where pause_most_ns is not
+	 * 0. */
+	void (*pause)(struct wh_source *source, uint64_t timeout_ns);
 	/* Adds what was counted since the last call: RECEIVED includes DROPPED. Whatever is received and not dropped is
 	 * in a block, now or once the block timeout has passed. */
 	void (*statistics)(struct wh_source *source, uint64_t *received, uint64_t *dropped);
@@ -42,7 +45,7 @@ struct wh_source_ops {
 	void (*stop)(struct wh_source *source);
 	/* Nothing will ever come any more (a replay at its end). */
 	bool (*at_end)(const struct wh_source *source);
-	/* Ends a sleep in wait(), now or the next time. */
+	/* Ends a sleep in wait() or pause(), now or the next time. */
 	void (*wake)(struct wh_source *source);
 	/* All blocks must be back. */
 	void (*close)(struct wh_source *source);
@@ -54,6 +57,7 @@ struct wh_source {
 	uint32_t block_bytes;
 	uint32_t block_count;
 	int link_type;             /* DLT_* */
+	uint64_t pause_most_ns;    /* the longest pause that the ring has room for, 0: never pause */
 	_Atomic uint64_t filtered; /* frames refused by the filter so far, where the source itself filters */
 	bool filters;
 	char problem[512]; /* why it ended before its time, empty otherwise; good once at_end() is true */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -22,8 +23,12 @@ enum {
 	BLOCK_HEADER_BYTES = 48,                                  /* BLK_HDR_LEN */
 	PRIVATE_BYTES = WH_CHUNK_FIRST_SLOT - BLOCK_HEADER_BYTES, /* so that the first slot starts behind the head */
 	FRAME_BYTES = 2048,                                       /* has no meaning in version 3, but must be sound */
-	BLOCKS_LEAST = 4
+	BLOCKS_LEAST = 4,
+	NS_PER_BYTE_NUMERATOR = 4, /* of an adapter with 10 Gbit/s: 1.25 bytes come in a ns */
+	NS_PER_BYTE_DENOMINATOR = 5
 };
+#define PAUSE_LEAST_NS WH_NS_PER_MS
+#define PAUSE_MOST_NS  (20 * WH_NS_PER_MS)
 _Static_assert(sizeof(struct tpacket_block_desc) == BLOCK_HEADER_BYTES, "the kernel's block layout");
 
 struct tpacket {
@@ -115,6 +120,18 @@ static void tpacket_wait(struct wh_source *source, uint64_t timeout_ns)
 	}
 }
 
+/* Not a word from the ring: its edge is kept for the next wait(). */
+static void tpacket_pause(struct wh_source *source, uint64_t timeout_ns)
+{
+	struct tpacket *tpacket = (struct tpacket *)source;
+	struct pollfd wake = { .fd = tpacket->wake_fd, .events = POLLIN };
+	const struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / WH_NS_PER_SECOND),
+					  .tv_nsec = (long)(timeout_ns % WH_NS_PER_SECOND) };
+	uint64_t woken;
+	if (ppoll(&wake, 1, &timeout, NULL) == 1 && read(tpacket->wake_fd, &woken, sizeof(woken)) < 0)
+		return;
+}
+
 /* Reading clears the counters, and tp_packets includes the drops (packet_getsockopt, PACKET_STATISTICS). */
 static void tpacket_statistics(struct wh_source *source, uint64_t *received, uint64_t *dropped)
 {
@@ -169,6 +186,7 @@ static const struct wh_source_ops tpacket_ops = {
 	.next = tpacket_next,
 	.release = tpacket_release,
 	.wait = tpacket_wait,
+	.pause = tpacket_pause,
 	.statistics = tpacket_statistics,
 	.stop = tpacket_stop,
 	.at_end = tpacket_at_end,
@@ -179,6 +197,16 @@ static const struct wh_source_ops tpacket_ops = {
 static int option_set(int fd, int name, int value)
 {
 	return setsockopt(fd, SOL_PACKET, name, &value, sizeof(value));
+}
+
+/* How long a ring of BYTES may be left alone: a quarter of it is full then with a load of 10 Gbit/s that sets in at
+ * once, all of it with 40 Gbit/s. */
+static uint64_t pause_most(uint64_t bytes)
+{
+	uint64_t ns = bytes / 4 * NS_PER_BYTE_NUMERATOR / NS_PER_BYTE_DENOMINATOR;
+	if (ns < PAUSE_LEAST_NS)
+		return 0;
+	return ns < PAUSE_MOST_NS ? ns : PAUSE_MOST_NS;
 }
 
 /* Makes the ring, a smaller one where the kernel has no memory for what was asked. */
@@ -207,6 +235,7 @@ static int ring_make(struct tpacket *tpacket, const struct wh_ring_geometry *geo
 	tpacket->source.memory = memory;
 	tpacket->source.block_bytes = geometry->block_bytes;
 	tpacket->source.block_count = count;
+	tpacket->source.pause_most_ns = pause_most(bytes);
 	tpacket->lent = calloc(count, sizeof(*tpacket->lent));
 	return tpacket->lent != NULL ? 0 : -1;
 }

@@ -154,7 +154,8 @@ static enum wh_status choose_allowed(struct wh_topology *topology, const char *c
 	return cpu_list == NULL ? WH_OK : restrict_to_list(topology->allowed, cpu_list, error);
 }
 
-static enum wh_status load_machine(hwloc_topology_t *machine, struct wh_error *error)
+/* DEVICES: with PCI and network devices too, which takes the reading of every PCI device's registers. */
+static enum wh_status load_machine(hwloc_topology_t *machine, bool devices, struct wh_error *error)
 {
 	/* These look for GPUs, and wake drivers and even an X server for it. Where a component is not installed there
 	 * is nothing to leave out, so that the result does not matter. */
@@ -169,14 +170,30 @@ static enum wh_status load_machine(hwloc_topology_t *machine, struct wh_error *e
 	 * the environment asks for (HWLOC_THISSYSTEM) are added by hwloc itself. */
 	const unsigned long flags = HWLOC_TOPOLOGY_FLAG_DONT_CHANGE_BINDING | HWLOC_TOPOLOGY_FLAG_NO_DISTANCES |
 				    HWLOC_TOPOLOGY_FLAG_NO_MEMATTRS | HWLOC_TOPOLOGY_FLAG_NO_CPUKINDS;
-	if (hwloc_topology_set_flags(*machine, flags) != 0 ||
-	    hwloc_topology_set_io_types_filter(*machine, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) != 0 ||
+	const enum hwloc_type_filter_e kept = devices ? HWLOC_TYPE_FILTER_KEEP_IMPORTANT : HWLOC_TYPE_FILTER_KEEP_NONE;
+	if (hwloc_topology_set_flags(*machine, flags) != 0 || hwloc_topology_set_io_types_filter(*machine, kept) != 0 ||
 	    hwloc_topology_load(*machine) != 0)
 		return wh_error_system(
 		    error, errno,
 		    "hwloc cannot read this machine's topology; check that lstopo works, or capture without "
 		    "choosing CPUs");
 	return WH_OK;
+}
+
+/* Whether an adapter can be nearer to one CPU than to another. */
+static bool has_places(hwloc_topology_t machine)
+{
+	return hwloc_get_nbobjs_by_type(machine, HWLOC_OBJ_NUMANODE) > 1 ||
+	       hwloc_get_nbobjs_by_type(machine, HWLOC_OBJ_PACKAGE) > 1;
+}
+
+static enum wh_status load_what_matters(hwloc_topology_t *machine, struct wh_error *error)
+{
+	enum wh_status status = load_machine(machine, false, error);
+	if (status != WH_OK || !has_places(*machine))
+		return status;
+	hwloc_topology_destroy(*machine);
+	return load_machine(machine, true, error);
 }
 
 enum wh_status wh_topology_open(const char *cpu_list, struct wh_topology **topology, struct wh_error *error)
@@ -187,7 +204,7 @@ enum wh_status wh_topology_open(const char *cpu_list, struct wh_topology **topol
 		return wh_error_set(error, WH_ERR_MEMORY, "no memory for the machine's topology");
 	enum wh_status status = choose_allowed(opened, cpu_list, error);
 	if (status == WH_OK)
-		status = load_machine(&opened->machine, error);
+		status = load_what_matters(&opened->machine, error);
 	if (status != WH_OK) {
 		wh_topology_close(opened);
 		return status;

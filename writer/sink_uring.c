@@ -17,6 +17,13 @@
  */
 enum { CHAIN_MOST = 16, ENTRIES = 64 };
 
+/*
+ * Writes that follow each other in memory and in the file go to the kernel as one. The chunks of a ring do when they
+ * are dense, since each then fills its block. What a write costs beside the transfer (a worker woken, the file's size
+ * made durable in order, the device told) is spread over as many of them.
+ */
+enum { JOINED_MOST = 8 * 1024 * 1024 };
+
 struct uring {
 	struct wh_sink sink;
 	struct io_uring ring;
@@ -50,6 +57,13 @@ static void uring_retry(struct wh_sink *sink, struct wh_write *write)
 	uring->halted = false;
 }
 
+/* Whether NEXT goes on where WRITE ends, in the same registered buffer and the same file. */
+static bool goes_on(const struct wh_write *write, const struct wh_write *next)
+{
+	return next != NULL && next->done == 0 && next->fd == write->fd && next->buffer == write->buffer &&
+	       next->base == write->base + write->length && next->offset == write->offset + write->length;
+}
+
 static void chain_start(struct uring *uring)
 {
 	if (uring->halted || uring->chain.first != NULL)
@@ -57,30 +71,47 @@ static void chain_start(struct uring *uring)
 	struct io_uring_sqe *entry = NULL;
 	while (uring->queued.first != NULL && uring->chain_out < CHAIN_MOST) {
 		struct wh_write *write = wh_write_queue_take(&uring->queued);
+		wh_write_queue_append(&uring->chain, write);
 		entry = io_uring_get_sqe(&uring->ring);
 		const uint8_t *at = write->base + write->done;
-		uint32_t rest = write->length - write->done;
-		if (write->buffer != WH_BUFFER_NONE && uring->slot_used[write->buffer])
-			io_uring_prep_write_fixed(entry, write->fd, at, rest, write->offset + write->done,
-						  write->buffer);
-		else
-			io_uring_prep_write(entry, write->fd, at, rest, write->offset + write->done);
+		uint32_t bytes = write->length - write->done;
+		uint64_t offset = write->offset + write->done;
+		if (write->buffer != WH_BUFFER_NONE && uring->slot_used[write->buffer]) {
+			const struct wh_write *last = write;
+			while (goes_on(last, uring->queued.first) &&
+			       bytes + uring->queued.first->length <= JOINED_MOST) {
+				last = uring->queued.first;
+				bytes += last->length;
+				wh_write_queue_append(&uring->chain, wh_write_queue_take(&uring->queued));
+			}
+			io_uring_prep_write_fixed(entry, write->fd, at, bytes, offset, write->buffer);
+			/* A write of this kind makes its file longer, for which file systems want to wait: asking them
+			 * first whether they could do without is time lost. */
+			entry->flags |= IOSQE_ASYNC;
+		} else {
+			io_uring_prep_write(entry, write->fd, at, bytes, offset);
+		}
 		entry->flags |= IOSQE_IO_LINK;
 		io_uring_sqe_set_data(entry, write);
-		wh_write_queue_append(&uring->chain, write);
 		uring->chain_out++;
 	}
 	if (entry != NULL)
 		entry->flags &= (uint8_t)~IOSQE_IO_LINK;
 }
 
-/* What came back for one write. */
+/* What came back for WRITE and those that were joined to it. */
 static void write_came_back(struct uring *uring, struct wh_write *write, int result)
 {
 	uring->chain_out--;
-	if (result > 0)
-		write->done += (uint32_t)result;
-	else if (result == 0)
+	if (result > 0) {
+		uint32_t bytes = (uint32_t)result;
+		for (; write != NULL && bytes > 0; write = write->next) {
+			uint32_t rest = write->length - write->done;
+			uint32_t part = bytes < rest ? bytes : rest;
+			write->done += part;
+			bytes -= part;
+		}
+	} else if (result == 0)
 		write->os_error = EIO;
 	else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN)
 		write->os_error = -result;
