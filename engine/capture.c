@@ -70,7 +70,7 @@ static void fill_note(struct wh_capture_thread *capture, bool lost)
 /* The ring has more to do than to wait for company. */
 static bool is_filling(struct wh_capture_thread *capture)
 {
-	return blocks_out(capture) > capture->source->block_count / 4;
+	return blocks_out(capture) > capture->source->block_count / 2;
 }
 
 static void announce(struct wh_capture_thread *capture)

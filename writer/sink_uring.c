@@ -20,9 +20,10 @@ enum { CHAIN_MOST = 16, ENTRIES = 64 };
 /*
  * Writes that follow each other in memory and in the file go to the kernel as one. The chunks of a ring do when they
  * are dense, since each then fills its block. What a write costs beside the transfer (a worker woken, the file's size
- * made durable in order, the device told) is spread over as many of them.
+ * kept in step, the device told) is spread over as many of them. But they come back as one, too: never more than a part
+ * of the ring.
  */
-enum { JOINED_MOST = 8 * 1024 * 1024 };
+enum { JOINED_MOST = 16 * 1024 * 1024, JOINED_PART = 4 };
 
 struct uring {
 	struct wh_sink sink;
@@ -37,7 +38,7 @@ struct uring {
 	bool wake_armed;
 	bool woken; /* wake() was called and has not ended a sleep yet */
 	int wake_fd;
-	bool slot_used[WH_SINK_BUFFER_SLOTS];
+	uint32_t joined_most[WH_SINK_BUFFER_SLOTS]; /* bytes of a write from this registered buffer; 0: there is none */
 };
 
 static void uring_queue(struct wh_sink *sink, struct wh_write *write)
@@ -76,10 +77,10 @@ static void chain_start(struct uring *uring)
 		const uint8_t *at = write->base + write->done;
 		uint32_t bytes = write->length - write->done;
 		uint64_t offset = write->offset + write->done;
-		if (write->buffer != WH_BUFFER_NONE && uring->slot_used[write->buffer]) {
+		if (write->buffer != WH_BUFFER_NONE && uring->joined_most[write->buffer] != 0) {
 			const struct wh_write *last = write;
 			while (goes_on(last, uring->queued.first) &&
-			       bytes + uring->queued.first->length <= JOINED_MOST) {
+			       bytes + uring->queued.first->length <= uring->joined_most[write->buffer]) {
 				last = uring->queued.first;
 				bytes += last->length;
 				wh_write_queue_append(&uring->chain, wh_write_queue_take(&uring->queued));
@@ -226,12 +227,13 @@ static void uring_discard(struct wh_sink *sink)
 static bool uring_register_buffer(struct wh_sink *sink, int slot, void *base, uint64_t length)
 {
 	struct uring *uring = (struct uring *)sink;
-	if (!uring->table || slot < 0 || slot >= WH_SINK_BUFFER_SLOTS || (length == 0 && !uring->slot_used[slot]))
+	if (!uring->table || slot < 0 || slot >= WH_SINK_BUFFER_SLOTS || (length == 0 && uring->joined_most[slot] == 0))
 		return false;
 	struct iovec buffer = { .iov_base = length != 0 ? base : NULL, .iov_len = length };
 	__u64 tag = 0;
 	int result = io_uring_register_buffers_update_tag(&uring->ring, (unsigned)slot, &buffer, &tag, 1);
-	uring->slot_used[slot] = result == 1 && length != 0;
+	uint64_t part = length / JOINED_PART;
+	uring->joined_most[slot] = result != 1 ? 0 : part < JOINED_MOST ? (uint32_t)part : JOINED_MOST;
 	return result == 1;
 }
 

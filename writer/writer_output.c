@@ -10,7 +10,7 @@
 #include "writer/writer_state.h"
 
 enum {
-	ALLOCATION_STEP = 16 * 1024 * 1024, /* bytes asked of the file system at a time */
+	ALLOCATION_STEP = 32 * 1024 * 1024, /* bytes asked of the file system at a time */
 	NAME_TRIES = 10000
 };
 /* What is in the stream is handed to the file system after so long at the latest. */

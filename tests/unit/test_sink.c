@@ -35,6 +35,7 @@ struct fixture {
 	struct wh_write writes[WRITES_MOST];
 	struct wh_write *back[WRITES_MOST]; /* as they came back */
 	uint32_t back_count;
+	int buffer;          /* that the writes are said to lie in */
 	struct rlimit limit; /* of file sizes, as it was */
 };
 
@@ -61,6 +62,7 @@ static int fixture_make(void **state, opener *sink_open)
 	for (uint32_t i = 0; i < DATA_BYTES; i++)
 		fixture->data[i] = (uint8_t)(i * 31 + i / 253);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &fixture->limit), 0);
+	fixture->buffer = WH_BUFFER_NONE;
 	*state = fixture;
 	return 0;
 }
@@ -68,6 +70,16 @@ static int fixture_make(void **state, opener *sink_open)
 static int uring_make(void **state)
 {
 	return fixture_make(state, wh_sink_uring_open);
+}
+
+/* All from one registered buffer, so that neighbours are joined. */
+static int uring_joined_make(void **state)
+{
+	if (fixture_make(state, wh_sink_uring_open) != 0)
+		return -1;
+	struct fixture *fixture = *state;
+	fixture->buffer = 7;
+	return fixture->sink->ops->register_buffer(fixture->sink, 7, fixture->data, DATA_BYTES) ? 0 : -1;
 }
 
 static int portable_make(void **state)
@@ -92,7 +104,7 @@ static int fixture_drop(void **state)
 static void queue(struct fixture *fixture, uint32_t index, uint32_t at, uint32_t length)
 {
 	fixture->writes[index] = (struct wh_write){
-		.fd = fixture->fd, .base = fixture->data + at, .length = length, .offset = at, .buffer = WH_BUFFER_NONE
+		.fd = fixture->fd, .base = fixture->data + at, .length = length, .offset = at, .buffer = fixture->buffer
 	};
 	fixture->sink->ops->queue(fixture->sink, &fixture->writes[index]);
 }
@@ -597,5 +609,6 @@ int main(void)
 		return failed;
 	}
 	sink->ops->close(sink);
-	return failed + run("sink: io_uring", uring_make) + run_for_uring();
+	return failed + run("sink: io_uring", uring_make) + run("sink: io_uring, joined", uring_joined_make) +
+	       run_for_uring();
 }
