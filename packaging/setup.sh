@@ -6,7 +6,7 @@ build_packages="build-essential cmake ninja-build pkg-config libpcap-dev liburin
 	libcap-ng-dev libjansson-dev"
 # To run every test: the unit tests' library, the independent readers, the makers of networks and disks.
 test_packages="libcmocka-dev python3 iproute2 tcpdump tshark wireshark-common e2fsprogs xfsprogs util-linux
-	ethtool mandoc binutils procps clang clang-tidy clang-format libclang-rt-14-dev man-db"
+	ethtool mandoc binutils clang clang-tidy clang-format libclang-rt-14-dev man-db"
 
 # Installs those of the packages of KIND (build or test) that dpkg does not know as installed.
 install_missing() {
@@ -29,7 +29,8 @@ install_missing() {
 	apt-get -q -y install --no-install-recommends $missing >&2
 }
 
-# Configures and builds PRESET; says little when there is nothing to do.
+# Configures PRESET and builds it, or of it what the other arguments name (--target ...). Says little when there is nothing
+# to do.
 build_preset() {
-	(cd "$here" && cmake --preset "$1" --log-level=WARNING && cmake --build --preset "$1")
+	(cd "$here" && cmake --preset "$1" --log-level=WARNING && cmake --build --preset "$@")
 }

@@ -41,7 +41,6 @@ struct wh_chunk {
 	uint64_t spare_lost;     /* what stands in that option already where it is a drop count, else 0 */
 	uint32_t last_record;    /* offset from base of the last frame's record */
 	int buffer;              /* index in the sink's registered buffers, or WH_BUFFER_NONE */
-	uint64_t queued_ns;      /* writer: monotonic time at which its write was handed to the sink */
 	uint32_t index;          /* the owner's own number of it */
 	void *owner;
 	void (*release)(struct wh_chunk *chunk); /* see wh_chunk_release() */
