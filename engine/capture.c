@@ -132,15 +132,20 @@ static uint64_t announce_due(struct wh_capture_thread *capture, uint64_t now_ns)
 /*
  * Sleeps until there is something to do, for LIMIT_NS at most. Under an even load that fills blocks one after the
  * other, BLOCKS of them since the last look, being woken for each costs as much as encoding it: then the ring is left
- * alone for as long as it has room for whatever may come, and several blocks are taken at once. When it is filling up,
- * or the load ends, the thread wakes for each block as it comes.
+ * alone for a while, and several blocks are taken at once. That while has room for whatever may come, the less of it
+ * the more of the ring is out, and for four times the present load in any case. When the ring is filling up, or the
+ * load ends, the thread wakes for each block as it comes.
  */
 static void sleep_for_more(struct wh_capture_thread *capture, uint32_t blocks, uint64_t now_ns, uint64_t limit_ns)
 {
 	struct wh_source *source = capture->source;
 	uint64_t since_ns = now_ns - capture->looked_ns;
 	capture->looked_ns = now_ns;
-	uint64_t pause_ns = source->pause_most_ns;
+	uint32_t out = blocks_out(capture);
+	uint32_t room = out < source->block_count ? source->block_count - out : 0;
+	uint64_t pause_ns = source->pause_most_ns * room / source->block_count;
+	if (blocks > 0 && pause_ns > since_ns * room / 4 / blocks)
+		pause_ns = since_ns * room / 4 / blocks;
 	bool dense = blocks * pause_ns >= 2 * since_ns;
 	if (blocks > 0 && pause_ns > 0 && dense && !is_filling(capture))
 		source->ops->pause(source, pause_ns < limit_ns ? pause_ns : limit_ns);
@@ -186,7 +191,8 @@ static void *capture_main(void *argument)
 	for (;;) {
 		struct wh_block block;
 		uint32_t blocks = 0;
-		for (; source->ops->next(source, &block); blocks++)
+		/* Once around the ring at most: the end must be seen though blocks come as fast as they are taken. */
+		for (; blocks < source->block_count && source->ops->next(source, &block); blocks++)
 			block_push(capture, &block);
 		uint64_t now_ns = wh_ns_monotonic();
 		uint64_t announce_ns = announce_due(capture, now_ns);
@@ -206,11 +212,14 @@ static void *capture_main(void *argument)
 			counters_due_ns = now_ns + COUNTERS_EVERY_NS;
 		}
 		uint64_t limit_ns = give_up_ns != 0 ? capture->block_timeout_ns : counters_due_ns - now_ns;
-		sleep_for_more(capture, blocks, now_ns, limit_ns < announce_ns ? limit_ns : announce_ns);
+		if (blocks < source->block_count)
+			sleep_for_more(capture, blocks, now_ns, limit_ns < announce_ns ? limit_ns : announce_ns);
 	}
 	counters_read(capture);
 	/* Only where a source did not keep its word: what never came out of it is owned up to as dropped. */
-	uint64_t missing = capture->received - capture->dropped - capture->frames_seen;
+	uint64_t told = capture->dropped + capture->frames_seen;
+	uint64_t missing = capture->received > told ? capture->received - told : 0;
+	capture->received = told + missing;
 	capture->dropped += missing;
 	capture->pending_lost += missing;
 	counters_publish(capture);

@@ -22,8 +22,10 @@ struct wh_file {
 	uint64_t length;    /* bytes given out to writes so far */
 	uint64_t valid;     /* bytes from the start whose writes have completed */
 	uint64_t allocated; /* bytes asked of the file system so far */
-	uint32_t pending;   /* writes that have not come back */
-	bool ended;         /* no more writes will be queued */
+	uint64_t
+	    promised; /* writer: of these, those that the file system does not know of yet, where it allocates not */
+	uint32_t pending; /* writes that have not come back */
+	bool ended;       /* no more writes will be queued */
 	struct wh_file *next;
 };
 

@@ -71,3 +71,18 @@ void wh_pcap_cut(struct wh_chunk *chunk, uint32_t frames)
 	chunk->copied_bytes = chunk->frame_bytes;
 	chunk->length = (uint32_t)(at - chunk->base);
 }
+
+uint32_t wh_pcap_records_within(const struct wh_chunk *chunk, uint32_t *at, uint32_t end)
+{
+	uint32_t records = 0;
+	for (;;) {
+		uint32_t captured;
+		if (*at + WH_PCAP_RECORD_HEADER > end)
+			return records;
+		memcpy(&captured, chunk->base + *at + 8, sizeof(captured));
+		if (*at + WH_PCAP_RECORD_HEADER + captured > end)
+			return records;
+		*at += WH_PCAP_RECORD_HEADER + captured;
+		records++;
+	}
+}

@@ -107,6 +107,10 @@ void wh_pcap_encode(const struct wh_encoding *encoding, uint8_t *block, uint32_t
 void wh_pcapng_cut(struct wh_chunk *chunk, uint32_t frames);
 void wh_pcap_cut(struct wh_chunk *chunk, uint32_t frames);
 
+/* How many records of CHUNK (classic pcap), from the one at offset *AT on, end at offset END at the latest; *AT becomes
+ * the offset of the first that does not. END must lie within the chunk. */
+uint32_t wh_pcap_records_within(const struct wh_chunk *chunk, uint32_t *at, uint32_t end);
+
 /* Stamps a sealed chunk's head with what only the writer knows. */
 void wh_pcapng_stamp(uint8_t *head, uint64_t session, uint64_t sequence);
 

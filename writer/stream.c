@@ -128,6 +128,11 @@ uint32_t wh_stream_append_bytes(struct wh_stream *stream, const uint8_t *bytes, 
 	return length;
 }
 
+void wh_stream_whole(struct wh_stream *stream, uint32_t open)
+{
+	stream->whole = stream->used - open;
+}
+
 void wh_stream_seal(struct wh_stream *stream)
 {
 	uint32_t filler = wh_pcapng_filler_bytes(stream->used);
@@ -147,6 +152,7 @@ uint32_t wh_stream_flush(struct wh_stream *stream, uint64_t session, uint64_t se
 		return 0;
 	uint32_t count = 0;
 	bool first = stream->flushed == 0;
+	uint32_t whole = stream->whole > stream->flushed ? stream->whole : stream->flushed;
 	if (stream->pcapng && first) {
 		wh_pcapng_head_put(stream->buffer, &stream->head, stream->records);
 		wh_pcapng_stamp(stream->buffer, session, sequence);
@@ -157,6 +163,7 @@ uint32_t wh_stream_flush(struct wh_stream *stream, uint64_t session, uint64_t se
 			.length = stream->used - stream->flushed,
 			.offset = stream->file_offset + stream->flushed,
 			.aligned = first && stream->used % WH_FILE_ALIGNMENT == 0,
+			.open = stream->pcapng ? 0 : stream->used - whole,
 		};
 	if (stream->pcapng && !first) {
 		uint8_t *stage = stream->buffer + stream->capacity + (size_t)(stream->stages++ % STAGES) * STAGE_BYTES;

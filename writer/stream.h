@@ -37,6 +37,7 @@ struct wh_stream {
 	uint64_t file_offset; /* of the buffer's first byte, a multiple of 4 KiB */
 	uint32_t used;
 	uint32_t flushed; /* bytes handed out for writing */
+	uint32_t whole;   /* classic pcap: where the last record ends that is whole in the file */
 	uint32_t stages;  /* head copies handed out */
 	bool head_is_new; /* the head says more than what was handed out */
 	struct wh_chunk_head head;
@@ -55,6 +56,7 @@ struct wh_stream_piece {
 	uint64_t offset; /* in the file */
 	bool aligned;    /* fit for direct I/O */
 	bool head;       /* the head again; the frames are in the other piece */
+	uint32_t open;   /* bytes at the end that belong to a record which goes on in the next piece (classic pcap) */
 };
 
 /* Begins a stretch in BUFFER at FILE_OFFSET, for up to SOURCES sources (pcapng). */
@@ -78,6 +80,9 @@ void wh_stream_note(struct wh_stream *stream, uint16_t source, uint16_t interfac
 
 /* Classic pcap: appends as much of LENGTH bytes as there is room for, and returns that. */
 uint32_t wh_stream_append_bytes(struct wh_stream *stream, const uint8_t *bytes, uint32_t length);
+
+/* Classic pcap: what was appended ends with OPEN bytes of a record that goes on in the next stretch. */
+void wh_stream_whole(struct wh_stream *stream, uint32_t open);
 
 /* Counts FRAMES of SOURCE as put in; the next flush carries them. */
 void wh_stream_count(struct wh_stream *stream, uint16_t source, uint32_t frames);

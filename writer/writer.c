@@ -282,26 +282,37 @@ static void input_end(struct wh_writer *writer, struct wh_input *input, struct w
 	wh_output_flush(writer);
 }
 
-/* Pops what is there, a few from each input in turn so that none waits for long. Returns whether there was any. */
+/* Pops a few chunks of INPUT. False: the disk is behind, and the rings hold what waits. */
+static bool input_drain(struct wh_writer *writer, struct wh_input *input, bool *any)
+{
+	for (int count = 0; input->active && !input->ended && count < POP_BATCH; count++) {
+		if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS)
+			return false;
+		struct wh_chunk *chunk = wh_spsc_pop(input->source.ring);
+		if (chunk == NULL)
+			return true;
+		*any = true;
+		if (chunk->kind == WH_CHUNK_END) {
+			input_end(writer, input, chunk);
+		} else {
+			input->outstanding++;
+			wh_output_chunk(writer, input, chunk);
+		}
+	}
+	return true;
+}
+
+/* Pops what is there, a few from each input in turn, so that none waits for long: a round that the disk's pace cut
+ * short goes on where it ended. Returns whether there was any. */
 static bool inputs_drain(struct wh_writer *writer)
 {
 	bool any = false;
-	for (uint32_t i = 0; i < writer->input_count; i++) {
-		struct wh_input *input = writer->inputs[i];
-		for (int count = 0; input->active && !input->ended && count < POP_BATCH; count++) {
-			if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS)
-				return any; /* the disk is behind; the rings hold what waits */
-			struct wh_chunk *chunk = wh_spsc_pop(input->source.ring);
-			if (chunk == NULL)
-				break;
-			any = true;
-			if (chunk->kind == WH_CHUNK_END) {
-				input_end(writer, input, chunk);
-			} else {
-				input->outstanding++;
-				wh_output_chunk(writer, input, chunk);
-			}
-		}
+	for (uint32_t count = writer->input_count; count > 0; count--) {
+		if (writer->input_first >= writer->input_count)
+			writer->input_first = 0;
+		if (!input_drain(writer, writer->inputs[writer->input_first], &any))
+			break;
+		writer->input_first++;
 	}
 	return any;
 }
@@ -343,7 +354,9 @@ static void writer_sleep(struct wh_writer *writer, uint64_t wait_ns)
 	atomic_exchange_explicit(&writer->sleeping, true, memory_order_acq_rel);
 	bool more = inputs_have_more(writer) || atomic_load_explicit(&writer->mail, memory_order_relaxed);
 	wh_output_reap(writer, more ? 0 : wait_ns);
-	atomic_store_explicit(&writer->sleeping, false, memory_order_relaxed);
+	/* An exchange, too: a producer whose push came before it and whose exchange found us asleep is seen from here
+	 * on. */
+	atomic_exchange_explicit(&writer->sleeping, false, memory_order_acq_rel);
 }
 
 static void *writer_main(void *argument)

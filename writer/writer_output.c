@@ -19,6 +19,24 @@ enum {
 /* Asking for the free space and taking some of it is one step for all writers of the process. */
 static pthread_mutex_t allocation_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* What all files of the process may still grow by on file systems that cannot preallocate: not in their figures yet. */
+static _Atomic uint64_t promised_bytes;
+
+static void promise(struct wh_file *file, uint64_t bytes)
+{
+	/* Relaxed: a sum; whoever decides by it holds the lock. Unsigned, so that a smaller promise wraps to a
+	 * subtraction. */
+	atomic_fetch_add_explicit(&promised_bytes, bytes - file->promised, memory_order_relaxed);
+	file->promised = bytes;
+}
+
+/* Says anew what FILE may still grow by. */
+static void promise_renew(struct wh_file *file)
+{
+	if (!file->allocates)
+		promise(file, file->allocated > file->valid ? file->allocated - file->valid : 0);
+}
+
 static uint64_t aligned_up(uint64_t bytes)
 {
 	return (bytes + WH_FILE_ALIGNMENT - 1) & ~(uint64_t)(WH_FILE_ALIGNMENT - 1);
@@ -49,10 +67,15 @@ static struct wh_job *job_acquire(struct wh_writer *writer)
 	return job;
 }
 
+static void job_finish(struct wh_writer *writer, struct wh_job *job);
+
+/* After a failed write nothing more goes to the sink: what is queued behind a hole could not be read, and must not
+ * count as written. It is as if the write had come back cancelled. */
 static void job_queue(struct wh_writer *writer, struct wh_job *job, const struct wh_stream_piece *piece)
 {
 	struct wh_file *file = writer->file;
 	job->file = file;
+	job->open = piece->open;
 	job->write.base = piece->base;
 	job->write.length = piece->length;
 	job->write.fd = piece->aligned && file->direct ? file->direct_fd : file->buffered_fd;
@@ -60,6 +83,11 @@ static void job_queue(struct wh_writer *writer, struct wh_job *job, const struct
 	job->queued_ns = wh_ns_monotonic();
 	file->pending++;
 	writer->jobs_out++;
+	if (writer->failed) {
+		job->write.os_error = ECANCELED;
+		job_finish(writer, job);
+		return;
+	}
 	writer->sink->ops->queue(writer->sink, &job->write);
 }
 
@@ -106,6 +134,7 @@ static void file_settle(struct wh_writer *writer, struct wh_file *file)
 {
 	if (!file->ended || file->pending != 0)
 		return;
+	promise(file, 0);
 	if (writer->to_stream)
 		free(file);
 	else
@@ -116,8 +145,10 @@ static void job_finish(struct wh_writer *writer, struct wh_job *job)
 {
 	bool written = job->write.os_error == 0;
 	struct wh_file *file = job->file;
-	if (written && !writer->to_stream && job->write.offset + job->write.length > file->valid)
-		file->valid = job->write.offset + job->write.length;
+	uint64_t end = job->write.offset + job->write.length - job->open;
+	if (written && !writer->to_stream && end > file->valid)
+		file->valid = end;
+	promise_renew(file);
 	uint64_t latency = wh_ns_monotonic() - job->queued_ns;
 	if (latency > atomic_load_explicit(&writer->latency_max_ns, memory_order_relaxed))
 		atomic_store_explicit(&writer->latency_max_ns, latency, memory_order_relaxed);
@@ -214,12 +245,8 @@ static enum wh_status space_look(struct wh_writer *writer, struct wh_space *spac
 	if (wh_space_read(writer->directory_fd, space) != WH_OK)
 		return WH_ERR_SYSTEM;
 	space_note(writer, space);
-	/* Where the file system cannot preallocate, bytes on their way to the disk are not in its figures yet. */
-	const struct wh_file *file = writer->file;
-	if (file != NULL && !file->allocates) {
-		uint64_t ahead = file->allocated > file->valid ? file->allocated - file->valid : 0;
-		space->available_bytes = space->available_bytes > ahead ? space->available_bytes - ahead : 0;
-	}
+	uint64_t ahead = atomic_load_explicit(&promised_bytes, memory_order_relaxed);
+	space->available_bytes = space->available_bytes > ahead ? space->available_bytes - ahead : 0;
 	return WH_OK;
 }
 
@@ -276,6 +303,7 @@ static enum wh_status allocate_step(struct wh_writer *writer, struct wh_file *fi
 		status = wh_file_allocate(file, file->allocated + granted, error);
 		if (status == WH_ERR_NO_SPACE && file->allocated + granted > need)
 			status = wh_file_allocate(file, need, error);
+		promise_renew(file);
 	}
 	pthread_mutex_unlock(&allocation_lock);
 	return status;
@@ -454,7 +482,7 @@ static uint64_t file_end(const struct wh_writer *writer)
 	uint64_t used = writer->stream.open ? writer->stream.used : 0;
 	if (writer->file == NULL)
 		return 0;
-	return writer->file->length + (writer->pcapng ? aligned_up(used) : used);
+	return writer->file->length + used + (writer->pcapng ? wh_pcapng_filler_bytes(used) : 0);
 }
 
 /* Puts one block into the stream that PUT writes at a place with so much room; it returns 0 where it does not fit.
@@ -595,6 +623,7 @@ static void header_settle(struct wh_writer *writer, uint8_t *header)
 		file->length = 0;
 		stream_begin(writer);
 		wh_stream_append_bytes(&writer->stream, header, length);
+		wh_stream_whole(&writer->stream, 0);
 	}
 	wh_pool_release(&writer->pool, header);
 }
@@ -618,8 +647,10 @@ static enum wh_status file_open(struct wh_writer *writer, struct wh_file *file, 
 	if (status != WH_OK)
 		return status;
 	status = room_ensure(writer, file, length + (uint64_t)writer->config.block_bytes, &space, error);
-	if (status != WH_OK)
+	if (status != WH_OK) {
+		promise(file, 0);
 		wh_file_abandon(file);
+	}
 	return status;
 }
 
@@ -800,13 +831,22 @@ static void bytes_merge(struct wh_writer *writer, const struct wh_chunk *chunk)
 {
 	if (writer->stream.open && writer->stream.unflushed_count == WH_STREAM_SOURCES)
 		stream_hand_out(writer, false);
-	for (uint32_t done = 0; done < chunk->length;) {
+	uint32_t done = 0, whole = 0, left = chunk->frames;
+	while (done < chunk->length) {
 		if (!writer->stream.open)
 			stream_begin(writer);
 		done += wh_stream_append_bytes(&writer->stream, chunk->base + done, chunk->length - done);
-		/* Counted with its last byte, so that the flush which carries that carries the count. */
-		if (done == chunk->length)
-			wh_stream_count(&writer->stream, chunk->source, chunk->frames);
+		/* A frame is in the file with its last byte: the flush that carries that carries the count. */
+		uint32_t frames = left;
+		if (done < chunk->length)
+			frames = wh_pcap_records_within(chunk, &whole, done);
+		else
+			whole = done;
+		left -= frames;
+		if (frames > 0) {
+			wh_stream_count(&writer->stream, chunk->source, frames);
+			wh_stream_whole(&writer->stream, done - whole);
+		}
 		if (writer->stream.used == writer->stream.capacity)
 			stream_end(writer);
 	}

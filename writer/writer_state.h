@@ -62,6 +62,7 @@ struct wh_job {
 	struct wh_flush *flush; /* a piece of the stream, or NULL */
 	bool head;              /* of the flush: it holds no frames */
 	uint8_t *buffer;        /* a header: the pool's buffer, or NULL */
+	uint32_t open;          /* bytes at its end that are no whole record yet */
 	struct wh_input *input; /* of the chunk */
 	uint64_t queued_ns;
 	struct wh_job *next_free;
@@ -87,6 +88,7 @@ struct wh_writer {
 
 	struct wh_input **inputs;              /* WH_WRITER_TABLE places; an entry is made once and stays */
 	uint32_t input_count;                  /* places in use as the thread knows them */
+	uint32_t input_first;                  /* the one to begin the next round with */
 	uint32_t attached_count;               /* lock: places in use */
 	struct wh_chain_interface *interfaces; /* WH_WRITER_TABLE places; an entry is written once, under the lock */
 	uint32_t interface_count;              /* lock */

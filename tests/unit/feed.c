@@ -30,6 +30,8 @@ static const uint64_t SESSION = 0x00C0FFEE00C0FFEE;
 static void event_note(void *context, enum wh_writer_event kind, uint64_t number, const char *text)
 {
 	struct wh_rig *rig = context;
+	if (kind == WH_WRITER_STOP_ERROR && rig->on_error != NULL)
+		rig->on_error();
 	pthread_mutex_lock(&rig->lock);
 	rig->events[kind]++;
 	snprintf(rig->text[kind], sizeof(rig->text[kind]), "%s", text != NULL ? text : "");

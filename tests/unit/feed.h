@@ -54,6 +54,7 @@ struct wh_rig {
 	struct wh_feed *feeds[WH_FEEDS_MOST];
 	uint32_t feed_count;
 	bool mounted;
+	void (*on_error)(void); /* called in the middle of WH_WRITER_STOP_ERROR, or NULL */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

@@ -461,11 +461,18 @@ static void sources_come_and_go(void **state)
 
 /* ---- failures ---- */
 
-/* Some write fails, wherever it is: what the files have is what was counted as written, and no more. */
-static void failing_write(void **state)
+static void limit_lift(void)
+{
+	file_size_limit(RLIM_INFINITY);
+}
+
+/* Some write fails, wherever it is: what the files have is what was counted as written, and no more. ON_ERROR is called
+ * when the writer has just seen it. */
+static void failing_writes(void **state, void (*on_error)(void))
 {
 	for (uint64_t limit = 24 * KIB; limit < 300 * KIB; limit += 21 * KIB + 123) {
 		struct wh_rig *rig = *state;
+		rig->on_error = on_error;
 		wh_rig_open(rig);
 		struct wh_feed *dense = wh_rig_feed(rig), *quiet = wh_rig_feed(rig);
 		wh_rig_start(rig);
@@ -486,6 +493,42 @@ static void failing_write(void **state)
 			assert_int_equal(feed->counters.frames_discarded, feed->frames - feed->counters.frames_written);
 		}
 		assert_true(rig->total_bytes <= limit);
+		wh_rig_drop(rig);
+		*state = wh_rig_new();
+	}
+}
+
+static void failing_write(void **state)
+{
+	failing_writes(state, NULL);
+}
+
+/* A disk that fails once and then works again: nothing may be written behind the hole, where no reader would come. */
+static void failing_write_once(void **state)
+{
+	failing_writes(state, limit_lift);
+}
+
+/* Classic pcap goes to the disk in pieces that do not end with a record. Those that are whole count, and the file ends
+ * with the last of them. */
+static void failing_pcap_write(void **state)
+{
+	for (uint64_t limit = 24 * KIB; limit < 1100 * KIB; limit += 40 * KIB + 123) {
+		struct wh_rig *rig = *state;
+		rig->config.format = WH_WRITE_PCAP;
+		wh_rig_open(rig);
+		struct wh_feed *feed = wh_rig_feed(rig);
+		wh_rig_start(rig);
+		file_size_limit(limit);
+		for (uint32_t i = 0; i < 60; i++)
+			wh_feed_push(feed, WH_TRANSCRIBE_RUN, 20, 1000 + i, 0);
+		wh_rig_finish(rig);
+		file_size_limit(RLIM_INFINITY);
+		check_stop(rig, WH_WRITER_STOP_ERROR);
+		wh_rig_read(rig);
+		assert_int_equal(rig->found[0].frames, feed->counters.frames_written);
+		assert_int_equal(rig->found[0].gaps, 0);
+		assert_int_equal(feed->counters.frames_discarded, feed->frames - feed->counters.frames_written);
 		wh_rig_drop(rig);
 		*state = wh_rig_new();
 	}
@@ -810,6 +853,8 @@ int main(void)
 		WITH_RIG(loss_on_both_sides_of_a_frame),
 		WITH_RIG(sources_come_and_go),
 		WITH_RIG(failing_write),
+		WITH_RIG(failing_write_once),
+		WITH_RIG(failing_pcap_write),
 		WITH_RIG(failing_write_behind_a_stop),
 		WITH_RIG(full_file_system),
 		WITH_RIG(free_space_is_kept),
