@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Runs micro benches the way Google Benchmark does: enough iterations to fill a span of time, several times over, and
- * the median of them with how far they lie apart. Times are those of the wall clock: an encoder's run is far shorter
+ * Runs micro benches: enough iterations to fill a span of time, several times over, and the median of them with how far
+ * they lie apart. Times are those of the wall clock: an encoder's run is far shorter
  * than what it costs to ask for the CPU time of a thread. The median is what other processes disturb least.
  */
 #ifndef WH_BENCH_HARNESS_H

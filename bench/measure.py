@@ -3,13 +3,11 @@
 
 import argparse
 import contextlib
-import glob
 import json
 import os
-import select
+import signal
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,7 +15,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 import rig  # noqa: E402
-from capture import Blast, Capture, count  # noqa: E402
+from capture import Blast, Capture, count  # noqa: E402, F401
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -35,10 +33,6 @@ class Bench:
             sys.exit("this bench makes network namespaces and pins processes, for which it must be root")
         rig.install()
         rig.sweep(self.options.scratch)
-        for stale in glob.glob(os.path.join(CpuGroup.ROOT, rig.PREFIX + "*")):
-            if not os.path.exists("/proc/" + os.path.basename(stale)[len(rig.PREFIX):].split("-")[0]):
-                with contextlib.suppress(OSError):
-                    os.rmdir(stale)
         self.scratch = self._stack.enter_context(rig.Scratch(self.options.scratch)).path
         return self
 
@@ -71,8 +65,7 @@ def options_of(made, arguments=None):
     options.slow = 1
     options.bin = os.path.abspath(options.bin)
     if options.scratch is None:
-        beside = os.path.join(os.path.dirname(options.bin), "scratch")
-        options.scratch = tempfile.gettempdir() if "TMPDIR" in os.environ else beside
+        options.scratch = rig.default_scratch(options.bin)
     return options
 
 
@@ -109,50 +102,6 @@ class CpuGroup(rig.Resource):
         if self.path is not None:
             with contextlib.suppress(OSError):
                 os.rmdir(self.path)
-
-
-class Measured:
-    """Mixed into a rig.Process: .usage is what the kernel says it used (wait4), threads and children included."""
-
-    usage = None
-
-    def running(self):
-        if self.popen.returncode is not None:
-            return False
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-
-    def kill(self, number):
-        if not self.running():
-            raise AssertionError(f"{self.args} ended by itself with {self.wait(1)}: {self.stderr()}")
-        os.kill(self.pid, number)
-
-    def wait(self, seconds):
-        if self.popen.returncode is None:
-            descriptor = os.pidfd_open(self.pid)
-            try:
-                ended = select.select([descriptor], [], [], seconds)[0]
-            finally:
-                os.close(descriptor)
-            if not ended:
-                raise AssertionError(f"{self.args[0]} did not end within {seconds} s; it said: {self.stderr()!r}")
-            _, status, self.usage = os.wait4(self.pid, 0)
-            self.popen.returncode = os.waitstatus_to_exitcode(status)
-        return self.popen.returncode
-
-    def cpu_seconds(self):
-        return self.usage.ru_utime + self.usage.ru_stime
-
-
-class MeasuredProcess(Measured, rig.Process):
-    pass
-
-
-class MeasuredCapture(Measured, Capture):
-    pass
-
-
-class MeasuredBlast(Measured, Blast):
-    pass
 
 
 def peak_resident_kib(pid):
@@ -225,15 +174,22 @@ def median(rows, key):
 
 
 class Verdicts:
-    """The lines of the acceptance, each PASS or FAIL, and the exit status that follows."""
+    """What was compared with the targets, each line PASS or FAIL, and the exit status that follows."""
+
+    SKIPPED = 77
 
     def __init__(self):
         self.lines = []
+        self._missing = False
 
     def check(self, passed, text):
         self.lines.append({"pass": bool(passed), "text": text})
 
-    def skip(self, text):
+    def skip(self, text, package=None):
+        """What could not be compared; with PACKAGE, because of a program that is not installed."""
+        if package is not None:
+            text += f" (install {package})"
+            self._missing = True
         self.lines.append({"pass": None, "text": text})
 
     def print(self):
@@ -242,7 +198,16 @@ class Verdicts:
             print(f"{word}: {line['text']}")
 
     def status(self):
-        return 1 if any(line["pass"] is False for line in self.lines) else 0
+        if any(line["pass"] is False for line in self.lines):
+            return 1
+        return self.SKIPPED if self._missing else 0
+
+
+def interrupt(process):
+    """Asks a program to end, which it must not have done by itself."""
+    if not process.running():
+        raise AssertionError(f"{process.args} ended by itself with {process.wait(1)}: {process.stderr()}")
+    process.kill(signal.SIGINT)
 
 
 def table(head, rows):
@@ -260,7 +225,7 @@ def note(text):
 
 
 def finish(options, result, verdicts, show):
-    """Prints the result as it was asked for and returns the exit status."""
+    """Prints the result, as tables or JSON, and returns the exit status."""
     if options.json:
         print(json.dumps({**result, "verdicts": verdicts.lines}, indent=1))
     else:

@@ -46,6 +46,10 @@ static enum wh_result check_input(const struct options *options, struct wh_messa
 	bool replay = options_given(options, OPTION_READ);
 	if (interface && replay)
 		return refuse(message, "-r replays a file and -i captures from adapters: give one of the two");
+	if (replay && options->config.direction != WH_DIRECTION_BOTH)
+		return refuse(message, "-r replays a file, whose frames have no direction to choose by: leave out -Q");
+	if (replay && options->config.no_promiscuous)
+		return refuse(message, "-r replays a file and opens no adapter: leave out -p");
 	if (!interface && !replay)
 		return refuse(message,
 			      "name an adapter with -i NAME, or take all that are up with -i any; -D lists them");

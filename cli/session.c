@@ -42,23 +42,38 @@ static uint64_t now_ns(void)
 
 /*
  * Takes the signals away from every thread that is started from here on: they are read from a descriptor by the main
- * thread instead. A reader that goes away shows itself as a failed write.
+ * thread instead. Those that end a capture may kill as usual for now, since opening it can take as long as a pipe is
+ * silent, and leaves nothing behind; also where a shell that started us in the background has them ignored. A reader
+ * that goes away shows itself as a failed write.
  */
 static int open_signals(void)
 {
 	sigset_t signals;
 	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGUSR1);
 	sigaddset(&signals, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0)
 		return -1;
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
-	sigemptyset(&ignore.sa_mask);
-	if (sigaction(SIGPIPE, &ignore, NULL) != 0)
+	struct sigaction action = { .sa_handler = SIG_IGN };
+	sigemptyset(&action.sa_mask);
+	if (sigaction(SIGPIPE, &action, NULL) != 0)
 		return -1;
+	action.sa_handler = SIG_DFL;
+	if (sigaction(SIGINT, &action, NULL) != 0 || sigaction(SIGTERM, &action, NULL) != 0)
+		return -1;
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
 	return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* From here on they end the capture in order. Cannot fail: the set is a good one. */
+static void block_stop_signals(void)
+{
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 
 /* A tick each second, if there is anything to do then. */
@@ -248,6 +263,7 @@ static enum wh_result start(struct session *session)
 	enum wh_result result = wh_capture_open(&config, &session->capture, &message);
 	if (result != WH_RESULT_OK)
 		return refuse(session, result, &message);
+	block_stop_signals();
 	/* After wh_capture_open(), so that it is done as the user of -Z, who also writes it later. */
 	if (session->options->stats_file != NULL) {
 		result = stats_file_open(&session->stats_file, session->options->stats_file, &message);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "engine/config.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "engine/topology.h"
 #include "writer/format_pcapng.h"
 
 enum {
@@ -42,6 +44,11 @@ static enum wh_status input_check(const struct wh_config *config, struct wh_erro
 		return wh_error_set(error, WH_ERR_INPUT, "no adapter: name one, or any (-i)");
 	if (config->replay_file != NULL && config->interface_count != 0)
 		return wh_error_set(error, WH_ERR_INPUT, "a replay (-r) and adapters (-i) do not go together");
+	if (config->replay_file != NULL && (config->direction != WH_DIRECTION_BOTH || config->no_promiscuous))
+		return wh_error_set(
+		    error, WH_ERR_INPUT,
+		    "a replay (-r) has no adapter: a direction (-Q) and promiscuous mode (-p) do not go "
+		    "with it");
 	if (!(config->min_free_percent >= 0 && config->min_free_percent < 100))
 		return wh_error_set(error, WH_ERR_INPUT,
 				    "the free-space limit must be from 0 to below 100 percent (--min-free)");
@@ -71,6 +78,25 @@ static enum wh_status stream_check(const struct wh_config *config, struct wh_err
 	return WH_OK;
 }
 
+/* A replay opens no topology, which looks at this list otherwise. */
+static enum wh_status replay_cpus_check(const struct wh_config *config, struct wh_error *error)
+{
+	uint64_t bits[16];
+	cpu_set_t allowed;
+	if (config->replay_file == NULL || config->cpus != WH_CPUS_LIST)
+		return WH_OK;
+	enum wh_status status = wh_cpu_list_parse(config->cpu_list, bits, error);
+	if (status != WH_OK || sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
+		return status;
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if ((bits[cpu / 64] >> (cpu % 64) & 1) != 0 && !CPU_ISSET(cpu, &allowed))
+			return wh_error_set(
+			    error, WH_ERR_INPUT,
+			    "CPU %zu of the list \"%.200s\" is not there or not allowed to this process (--cpus)", cpu,
+			    config->cpu_list);
+	return WH_OK;
+}
+
 static char *copy(const char *text, bool *failed)
 {
 	char *made = text != NULL ? strdup(text) : NULL;
@@ -96,6 +122,8 @@ enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settin
 	enum wh_status status = input_check(config, error);
 	if (status == WH_OK)
 		status = stream_check(config, error);
+	if (status == WH_OK)
+		status = replay_cpus_check(config, error);
 	if (status != WH_OK)
 		return status;
 	bool failed = false;
@@ -172,6 +200,14 @@ enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t ad
 		uint64_t together = least(RINGS_TOGETHER, memory_bytes / 16);
 		ring = most(RING_USUAL_LEAST, least(RING_USUAL, together / (adapters != 0 ? adapters : 1)));
 	}
+	/* A ring cannot be swapped out, and the kernel would rather kill programs than refuse one. */
+	uint64_t fits = memory_bytes / 2 / (adapters != 0 ? adapters : 1);
+	if (config->ring_bytes > fits)
+		return wh_error_set(
+		    error, WH_ERR_INPUT,
+		    "the ring is too large: with half of the machine's memory, %llu KiB for each adapter "
+		    "is the most (-B)",
+		    (unsigned long long)(fits / KIB));
 	/* The members of a fan-out group share what an adapter may have. */
 	ring /= config->fanout;
 	if (ring < RING_LEAST)

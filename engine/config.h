@@ -19,12 +19,12 @@ struct wh_settings {
 };
 
 /* Checks CONFIG and copies it. WH_ERR_INPUT: it makes no sense, ERROR says what to change. SETTINGS is released with
- * wh_settings_free() in any case. Pure but for memory. */
+ * wh_settings_free() in any case. Pure but for memory, and for a replay's list of CPUs, which must be there. */
 WH_MUST_CHECK enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settings *settings,
 					      struct wh_error *error);
 
 /* Chooses ring and block sizes for so many ADAPTERS on a machine with MEMORY_BYTES of RAM; the geometry is that of one
- * capture thread's ring. Pure. WH_ERR_INPUT: what was asked for does not fit together. */
+ * capture thread's ring. Pure. WH_ERR_INPUT: what was asked for does not fit together, or half of the memory. */
 WH_MUST_CHECK enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t adapters,
 						     uint64_t memory_bytes, struct wh_error *error);
 

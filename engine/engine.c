@@ -88,14 +88,34 @@ static enum wh_status ports_open(struct wh_capture *capture, struct wh_error *er
 	for (uint32_t i = 0; i < count; i++) {
 		struct wh_port *port = capture->ports[i];
 		status = wh_port_open(capture, port, error);
-		if (status == WH_OK)
+		if (status == WH_OK) {
 			opened++;
-		else if (port->named || status == WH_ERR_PERMISSION)
+			continue;
+		}
+		if (port->named || status == WH_ERR_PERMISSION)
 			return status;
-		else if (opened > 0 || i + 1 < count)
-			wh_capture_report(capture, 2, "%s is left out: %s", port->name, error->text);
+		port->refused_index = port->interface.index;
+		snprintf(port->problem, sizeof(port->problem), "%s", error->text);
 	}
-	return opened > 0 ? WH_OK : status;
+	if (opened == 0)
+		return status; /* and its words; the others' would mostly be the same */
+	for (uint32_t i = 0; i < count; i++)
+		if (capture->ports[i]->problem[0] != '\0')
+			wh_capture_report(capture, 2, "%s is left out: %s", capture->ports[i]->name,
+					  capture->ports[i]->problem);
+	return WH_OK;
+}
+
+/* Without the topology threads are not pinned and memory is not bound, which is no reason not to capture. */
+static enum wh_status topology_open(struct wh_capture *capture, struct wh_error *error)
+{
+	const struct wh_config *config = &capture->settings.config;
+	bool list = config->cpus == WH_CPUS_LIST;
+	enum wh_status status = wh_topology_open(list ? config->cpu_list : NULL, &capture->topology, error);
+	if (status == WH_OK || list)
+		return status;
+	wh_capture_report(capture, 2, "%s; threads are not pinned", error->text);
+	return WH_OK;
 }
 
 static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *error)
@@ -121,8 +141,7 @@ static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *
 	if (status == WH_OK)
 		status = wh_settings_ring_choose(&capture->settings, atomic_load(&capture->port_count), memory, error);
 	if (status == WH_OK)
-		status =
-		    wh_topology_open(config->cpus == WH_CPUS_LIST ? config->cpu_list : NULL, &capture->topology, error);
+		status = topology_open(capture, error);
 	return status == WH_OK ? ports_open(capture, error) : status;
 }
 
@@ -213,6 +232,9 @@ static enum wh_status threads_start(struct wh_capture *capture, struct wh_error 
 /* Ends in order what was started, and removes the files that were begun. */
 static void start_undo(struct wh_capture *capture)
 {
+	/* No command may be run on a file that is about to be removed. */
+	wh_hooks_close(capture->hooks);
+	capture->hooks = NULL;
 	wh_capture_stop(capture);
 	wh_supervisor_main(capture);
 	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++) {
@@ -333,7 +355,7 @@ bool wh_capture_interface_statistics(struct wh_capture *capture, size_t index,
 	*statistics = (struct wh_interface_statistics){ 0 };
 	pthread_mutex_lock(&capture->lock);
 	port_statistics(port, statistics);
-	statistics->present = port->state != WH_PORT_ABSENT || !capture->running;
+	statistics->present = capture->running ? port->state != WH_PORT_ABSENT : !port->gone;
 	int link_type = port->link_type;
 	pthread_mutex_unlock(&capture->lock);
 	statistics->filtered_known = port->filtered_known;

@@ -45,7 +45,8 @@ struct wh_port {
 	struct wh_interface interface;
 	enum wh_port_state state; /* lock */
 	bool named;               /* asked for by name; warn when it goes */
-	bool come_back;           /* seen again while its threads were ending */
+	bool gone;                /* lock: it was captured, and has gone since */
+	int refused_index;        /* of the adapter by this name that could not be captured; 0: none */
 	int link_type;            /* DLT_*; lock */
 	struct wh_output *output;
 	bool in_files; /* the output's files know it, as file_interface, with file_link_type */
@@ -60,7 +61,7 @@ struct wh_port {
 	uint64_t dropped_nic_past; /* of the adapter's earlier lives */
 	_Atomic uint64_t filtered;
 	bool filtered_known;
-	char problem[512];        /* of a replay that ended before its time, empty otherwise */
+	char problem[512];        /* of a replay that ended before its time, or why it is left out; or empty */
 	struct wh_port_past past; /* lock */
 };
 
@@ -87,7 +88,8 @@ struct wh_capture {
 
 	pthread_t thread;
 	bool thread_started, threads_started;
-	int stop_fd; /* eventfd: what was asked for is in the two flags */
+	bool full_told; /* that there is no room for more ports */
+	int stop_fd;    /* eventfd: what was asked for is in the two flags */
 	_Atomic bool stop_asked, rotate_asked;
 	int event_fd;              /* eventfd: there are events */
 	int done_fd;               /* eventfd: the capture has ended */
@@ -106,9 +108,14 @@ void wh_capture_report(struct wh_capture *capture, int severity, const char *for
     __attribute__((format(printf, 3, 4)));
 
 /* output.c */
-/* The chain for an adapter called NAME: the one for all, or its own; opened where need be. */
+/* The chain for an adapter called NAME: the one for all, or its own; opened where need be. One that is opened while
+ * the capture runs must be started by wh_output_start() or given back by wh_output_discard() before the next call. */
 enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struct wh_output **output,
 			     struct wh_error *error);
+/* Starts a chain that was opened while the capture runs; only from then on is it one of the capture's. */
+enum wh_status wh_output_start(struct wh_capture *capture, struct wh_output *output, struct wh_error *error);
+/* Gives back a chain that was opened while the capture runs and could not be started. */
+void wh_output_discard(struct wh_output *output);
 
 /* port.c */
 /* The port called NAME, made where there is none. NULL: no room. */
@@ -117,7 +124,8 @@ struct wh_port *wh_port_for(struct wh_capture *capture, const char *name);
 enum wh_status wh_port_open(struct wh_capture *capture, struct wh_port *port, struct wh_error *error);
 /* The same for the replay's file. */
 enum wh_status wh_port_open_replay(struct wh_capture *capture, struct wh_port *port, struct wh_error *error);
-/* Attaches PORT's rings to its chain. */
+/* Attaches PORT's rings to its chain. When this fails and PORT is RUNNING all the same, its chain holds some of its
+ * rings already, and PORT must be ended by wh_port_stop(). */
 enum wh_status wh_port_attach(struct wh_capture *capture, struct wh_port *port, struct wh_error *error);
 enum wh_status wh_port_start(struct wh_port *port, struct wh_error *error);
 /* Asks PORT's threads to end. */

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "engine/filter.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <pcap/pcap.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-enum { HANDLE_BUFFER_BYTES = 128 * 1024, DIRECTION_LENGTH = 3 };
+enum { HANDLE_BUFFER_BYTES = 128 * 1024, DIRECTION_LENGTH = 3, SEARCH_MOST = 4096 };
+#define NOWHERE SIZE_MAX
+/* Reads as an address and is none, so that libpcap stops at it with words of its own if it comes as far. */
+#define BOGUS_WORD " ::999.999.999.999"
 
 /* A handle whose compiler knows the adapter. It captures nothing that is read; it is closed after compiling. */
 static pcap_t *handle_open(const char *name, uint32_t snapshot_length, struct wh_error *error)
@@ -26,66 +31,105 @@ static pcap_t *handle_open(const char *name, uint32_t snapshot_length, struct wh
 	if (result >= 0)
 		return handle;
 	enum wh_status status = result == PCAP_ERROR_PERM_DENIED ? WH_ERR_PERMISSION : WH_ERR_SYSTEM;
-	wh_error_set(error, status, "cannot open %s to compile the filter: %s", name, pcap_statustostr(result));
+	/* For this one only the handle knows what went wrong. */
+	const char *reason = result == PCAP_ERROR ? pcap_geterr(handle) : pcap_statustostr(result);
+	wh_error_set(error, status, "cannot open %s to compile the filter: %s", name, reason);
 	pcap_close(handle);
 	return NULL;
 }
 
-static bool compiles(void *context, const char *text)
+static bool is_syntax_error(const char *message)
 {
+	return strstr(message, "yntax error") != NULL;
+}
+
+/* Whether a word of EXPRESSION ends before AT. Parentheses and brackets are words without blanks around them. */
+static bool is_boundary(const char *expression, size_t at)
+{
+	return strchr(" \t\r\n()[]", expression[at]) != NULL || strchr("()[]", expression[at - 1]) != NULL;
+}
+
+/* Whether some filter begins with the first LENGTH bytes of EXPRESSION: then the parser takes them all, and complains
+ * of the bogus word behind them. It gives up there, so nothing is generated and this is quick. */
+static bool can_become_filter(pcap_t *handle, const char *expression, size_t length)
+{
+	char text[SEARCH_MOST + sizeof(BOGUS_WORD)];
 	struct bpf_program program;
-	if (pcap_compile(context, &program, text, 1, PCAP_NETMASK_UNKNOWN) != 0)
-		return false;
+	snprintf(text, sizeof(text), "%.*s" BOGUS_WORD, (int)length, expression);
+	if (pcap_compile(handle, &program, text, 0, PCAP_NETMASK_UNKNOWN) != 0)
+		return !is_syntax_error(pcap_geterr(handle));
 	pcap_freecode(&program);
 	return true;
 }
 
-enum wh_status wh_filter_explain(const char *expression, const char *message,
-				 bool (*compiles_text)(void *context, const char *text), void *context,
-				 struct wh_error *error)
+/* libpcap says that there is a mistake but not where: behind the longest beginning that can still become a filter. What
+ * is longer than one that cannot cannot either, so halving finds it. */
+static size_t mistake_find(pcap_t *handle, const char *expression)
 {
-	size_t length = strlen(expression);
-	char *beginning = malloc(length + 1);
-	size_t good = 0;
-	if (beginning != NULL && strstr(message, "yntax error") != NULL) {
-		/* libpcap says that there is a mistake but not where: what stands behind the longest beginning that
-		 * compiles (whole words only) is where a person should look. */
-		for (size_t end = length; end > 0 && good == 0; end--) {
-			if (expression[end] != '\0' && expression[end] != ' ')
-				continue;
-			memcpy(beginning, expression, end);
-			beginning[end] = '\0';
-			if (strspn(beginning, " ") < end && compiles_text(context, beginning))
-				good = end;
-		}
-	} else if (beginning != NULL) {
-		/* Other messages name the word. */
-		const char *open = strpbrk(message, "'\"");
-		const char *close = open != NULL ? strchr(open + 1, *open) : NULL;
-		size_t word = close != NULL ? (size_t)(close - open - 1) : 0;
-		if (word > 0 && word <= length) {
-			memcpy(beginning, open + 1, word);
-			beginning[word] = '\0';
-			const char *found = strstr(expression, beginning);
-			good = found != NULL ? (size_t)(found - expression) : 0;
-		}
+	size_t length = strlen(expression), good = 0, bad = length + 1;
+	if (length > SEARCH_MOST || !can_become_filter(handle, "", 0))
+		return NOWHERE;
+	while (bad - good > 1) {
+		size_t middle = good + (bad - good) / 2, end = middle;
+		while (!is_boundary(expression, end))
+			end++;
+		if (can_become_filter(handle, expression, end))
+			good = end;
+		else
+			bad = middle;
 	}
-	free(beginning);
-	good += strspn(expression + good, " ");
-	return wh_error_set(error, WH_ERR_INPUT,
-			    "the filter \"%.200s\" does not compile: %.120s (at character %zu: \"%.60s\")", expression,
-			    message, good + 1, expression + good);
+	return good + strspn(expression + good, " \t\r\n");
 }
 
-/* Puts "refuse what is not going out" before CODE; its jumps are relative and stay right. */
-static void direction_put(struct sock_filter *code)
+static bool is_in_word(char c)
 {
-	const struct sock_filter outgoing[DIRECTION_LENGTH] = {
+	return isalnum((unsigned char)c) || (c != '\0' && strchr("-_.:/", c) != NULL);
+}
+
+/* Other messages than that of a syntax error name the word. */
+static size_t named_find(const char *expression, const char *message)
+{
+	char word[PCAP_ERRBUF_SIZE];
+	const char *open = strpbrk(message, "'\"");
+	const char *close = open != NULL ? strchr(open + 1, *open) : NULL;
+	size_t length = close != NULL ? (size_t)(close - open - 1) : 0;
+	if (length == 0 || length >= sizeof(word))
+		return NOWHERE;
+	memcpy(word, open + 1, length);
+	word[length] = '\0';
+	const char *found = expression;
+	while ((found = strstr(found, word)) != NULL) {
+		if ((found == expression || !is_in_word(found[-1])) && !is_in_word(found[length]))
+			return (size_t)(found - expression);
+		found++;
+	}
+	return NOWHERE;
+}
+
+enum wh_status wh_filter_explain(struct pcap *handle, const char *expression, struct wh_error *error)
+{
+	/* The search puts messages of its own in its place. */
+	char message[PCAP_ERRBUF_SIZE], place[128] = "";
+	snprintf(message, sizeof(message), "%s", pcap_geterr(handle));
+	size_t at = is_syntax_error(message) ? mistake_find(handle, expression) : named_find(expression, message);
+	if (at != NOWHERE && expression[at] == '\0')
+		snprintf(place, sizeof(place), " (at character %zu: it ends too soon)", at + 1);
+	else if (at != NOWHERE)
+		snprintf(place, sizeof(place), " (at character %zu: \"%.60s\")", at + 1, expression + at);
+	return wh_error_set(error, WH_ERR_INPUT, "the filter \"%.200s\" does not compile: %.120s%s", expression,
+			    message, place);
+}
+
+/* Puts "refuse what goes the other way" before CODE; its jumps are relative and stay right. */
+static void direction_put(struct sock_filter *code, enum wh_filter_direction direction)
+{
+	const uint8_t if_outgoing = direction == WH_FILTER_OUTGOING ? 1 : 0;
+	const struct sock_filter refusal[DIRECTION_LENGTH] = {
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_PKTTYPE),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, if_outgoing, !if_outgoing),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
-	memcpy(code, outgoing, sizeof(outgoing));
+	memcpy(code, refusal, sizeof(refusal));
 }
 
 static enum wh_status program_compile(const char *name, int link_type, uint32_t snapshot_length, const char *expression,
@@ -97,18 +141,15 @@ static enum wh_status program_compile(const char *name, int link_type, uint32_t 
 	enum wh_status status = WH_OK;
 	if (pcap_datalink(handle) != link_type)
 		status = wh_error_set(error, WH_ERR_INPUT, "libpcap has no filters for the raw frames of %s", name);
-	else if (pcap_compile(handle, program, expression, 1, PCAP_NETMASK_UNKNOWN) != 0) {
-		char message[PCAP_ERRBUF_SIZE];
-		strncpy(message, pcap_geterr(handle), sizeof(message) - 1);
-		message[sizeof(message) - 1] = '\0';
-		status = wh_filter_explain(expression, message, compiles, handle, error);
-	}
+	else if (pcap_compile(handle, program, expression, 1, PCAP_NETMASK_UNKNOWN) != 0)
+		status = wh_filter_explain(handle, expression, error);
 	pcap_close(handle);
 	return status;
 }
 
-enum wh_status wh_filter_compile(const char *name, int link_type, uint32_t snapshot_length, bool outgoing_only,
-				 const char *expression, struct wh_filter *filter, struct wh_error *error)
+enum wh_status wh_filter_compile(const char *name, int link_type, uint32_t snapshot_length,
+				 enum wh_filter_direction direction, const char *expression, struct wh_filter *filter,
+				 struct wh_error *error)
 {
 	struct bpf_insn everything = { .code = BPF_RET | BPF_K, .k = snapshot_length };
 	struct bpf_program program = { .bf_len = 1, .bf_insns = &everything };
@@ -118,7 +159,7 @@ enum wh_status wh_filter_compile(const char *name, int link_type, uint32_t snaps
 		if (status != WH_OK)
 			return status;
 	}
-	uint32_t before = outgoing_only ? DIRECTION_LENGTH : 0;
+	uint32_t before = direction != WH_FILTER_BOTH ? DIRECTION_LENGTH : 0;
 	enum wh_status status = WH_OK;
 	filter->code = calloc(program.bf_len + before, sizeof(*filter->code));
 	if (filter->code == NULL || program.bf_len + before > BPF_MAXINSNS) {
@@ -127,8 +168,8 @@ enum wh_status wh_filter_compile(const char *name, int link_type, uint32_t snaps
 		wh_filter_free(filter);
 	} else {
 		filter->count = (uint16_t)(program.bf_len + before);
-		if (outgoing_only)
-			direction_put(filter->code);
+		if (direction != WH_FILTER_BOTH)
+			direction_put(filter->code, direction);
 		for (uint32_t i = 0; i < program.bf_len; i++)
 			filter->code[before + i] = (struct sock_filter){ .code = program.bf_insns[i].code,
 									 .jt = program.bf_insns[i].jt,

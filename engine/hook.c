@@ -52,6 +52,9 @@ static _Noreturn void command_become(const char *script, const char *path)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	/* Ctrl+C on the terminal is meant for the capture: it goes to a whole process group, so the command has its
+	 * own. */
+	setpgid(0, 0);
 	setpriority(PRIO_PROCESS, 0, NICE_LOWEST);
 	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
 	int nothing = open("/dev/null", O_RDONLY);

@@ -21,6 +21,8 @@ enum {
 	WATCH_BUFFER_BYTES = 1 << 20,
 	/* A dump is torn when an adapter comes or goes meanwhile. It is short, so a few tries always do. */
 	DUMP_TRIES = 16,
+	/* Messages read at a time: whoever reads the watch has other things to do, however fast they come. */
+	WATCH_MESSAGES = 64,
 	/* LINKTYPE_RAW: the one type among ours whose number in a file is not its DLT (tcpdump.org/linktypes.html). */
 	FILE_LINK_TYPE_RAW = 101
 };
@@ -38,6 +40,7 @@ struct route_socket {
 
 struct wh_interface_watch {
 	struct mnl_socket *events;
+	bool overflowed;             /* messages were dropped, and the socket has not been empty since */
 	struct route_socket queries; /* opened with the watch, so that both ask the same network namespace */
 };
 
@@ -478,19 +481,22 @@ enum wh_status wh_interface_watch_read(struct wh_interface_watch *watch,
 				       void *context, bool *overflowed, struct wh_error *error)
 {
 	*overflowed = false;
-	for (;;) {
+	for (int count = 0; count < WATCH_MESSAGES; count++) {
 		union message message;
 		ssize_t length = mnl_socket_recvfrom(watch->events, message.bytes, sizeof(message.bytes));
 		if (length >= 0) {
 			tell_events(&message, (size_t)length, each, context);
 			continue;
 		}
-		if (errno == EAGAIN)
+		if (errno == EAGAIN) {
+			*overflowed = watch->overflowed;
+			watch->overflowed = false;
 			break;
+		}
 		/* ENOBUFS: messages were dropped, and more will be until the socket is empty. ENOSPC is libmnl's word
 		 * for a message that was cut short, which is as good as lost. */
 		if (errno == ENOBUFS || errno == ENOSPC)
-			*overflowed = true;
+			watch->overflowed = true;
 		else if (errno != EINTR)
 			return wh_error_system(error, errno, "cannot read which adapters have come or gone");
 	}

@@ -82,9 +82,10 @@ WH_MUST_CHECK enum wh_status wh_interface_watch_open(struct wh_interface_watch *
 int wh_interface_watch_fd(const struct wh_interface_watch *watch);
 
 /*
- * Reads what is there and calls EACH for every event, in order. When the kernel had to drop messages (ENOBUFS), the
- * whole list is read anew and told as CHANGED events, and *OVERFLOWED is set so that the caller can look for adapters
- * that have gone. Does not block.
+ * Reads what is there, 64 messages at most (the descriptor stays readable while there are more), and calls EACH for
+ * every event, in order. When the kernel had to drop messages (ENOBUFS), the whole list is read anew once the others
+ * are read, and told as CHANGED events, and *OVERFLOWED is set so that the caller can look for adapters that have gone.
+ * Does not block.
  */
 WH_MUST_CHECK enum wh_status wh_interface_watch_read(struct wh_interface_watch *watch,
 						     void (*each)(void *context,

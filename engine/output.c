@@ -40,6 +40,13 @@ static enum wh_file_direct direct_of(enum wh_direct_io choice)
 	}
 }
 
+/* Makes the next chain one of the capture's. */
+static void output_publish(struct wh_capture *capture)
+{
+	/* Release: the statistics calls read the count and then the entry. */
+	atomic_fetch_add_explicit(&capture->output_count, 1, memory_order_release);
+}
+
 enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struct wh_output **output,
 			     struct wh_error *error)
 {
@@ -80,12 +87,24 @@ enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struc
 	enum wh_status status = wh_writer_open(&writer, &made->writer, error);
 	if (status != WH_OK)
 		return status;
-	/* Release: the statistics calls read the count and then the entry. */
-	atomic_store_explicit(&capture->output_count, count + 1, memory_order_release);
-	*output = made;
 	if (!capture->threads_started)
-		return WH_OK;
-	status = wh_writer_start(made->writer, error);
-	made->started = status == WH_OK;
-	return status;
+		output_publish(capture);
+	*output = made;
+	return WH_OK;
+}
+
+enum wh_status wh_output_start(struct wh_capture *capture, struct wh_output *output, struct wh_error *error)
+{
+	enum wh_status status = wh_writer_start(output->writer, error);
+	if (status != WH_OK)
+		return status;
+	output->started = true;
+	output_publish(capture);
+	return WH_OK;
+}
+
+void wh_output_discard(struct wh_output *output)
+{
+	wh_writer_close(output->writer);
+	*output = (struct wh_output){ 0 };
 }

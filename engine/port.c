@@ -14,7 +14,15 @@ struct wh_port *wh_port_for(struct wh_capture *capture, const char *name)
 	for (uint32_t i = 0; i < count; i++)
 		if (strcmp(capture->ports[i]->name, name) == 0)
 			return capture->ports[i];
-	struct wh_port *port = count < WH_PORTS_MOST ? calloc(1, sizeof(*port)) : NULL;
+	if (count == WH_PORTS_MOST) {
+		if (!capture->full_told)
+			wh_capture_report(capture, 2,
+					  "a capture has room for %d adapters: %s is left out, as are all that follow",
+					  WH_PORTS_MOST, name);
+		capture->full_told = true;
+		return NULL;
+	}
+	struct wh_port *port = calloc(1, sizeof(*port));
 	if (port == NULL)
 		return NULL;
 	snprintf(port->name, sizeof(port->name), "%s", name);
@@ -80,14 +88,27 @@ static enum wh_status members_prepare(struct wh_capture *capture, struct wh_port
 	return WH_OK;
 }
 
+/* Every frame on the loopback adapter passes twice, out and in; one of them is enough. */
+static bool ignores_outgoing(const struct wh_config *config, const struct wh_port *port)
+{
+	return config->direction == WH_DIRECTION_IN ||
+	       (port->interface.loopback && config->direction != WH_DIRECTION_OUT);
+}
+
+/* What the kernel has no socket option for. Frames come to a fan-out group by a hook of its own, for which the members'
+ * PACKET_IGNORE_OUTGOING means nothing (fanout_add). */
+static enum wh_filter_direction filter_direction(const struct wh_config *config, const struct wh_port *port)
+{
+	if (config->direction == WH_DIRECTION_OUT)
+		return WH_FILTER_OUTGOING;
+	return config->fanout > 1 && ignores_outgoing(config, port) ? WH_FILTER_INCOMING : WH_FILTER_BOTH;
+}
+
 static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *port, uint32_t mac_header_bytes,
 				 const struct wh_filter *filter, struct wh_error *error)
 {
 	const struct wh_config *config = &capture->settings.config;
 	int fanout_group = -1;
-	/* Every frame on the loopback adapter passes twice, out and in; one of them is enough. */
-	bool ignore_outgoing =
-	    config->direction == WH_DIRECTION_IN || (port->interface.loopback && config->direction != WH_DIRECTION_OUT);
 	const struct wh_tpacket_config ring = {
 		.interface_index = port->interface.index,
 		.name = port->name,
@@ -96,7 +117,7 @@ static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *por
 		.geometry = capture->settings.geometry,
 		.filter = filter,
 		.promiscuous = !config->no_promiscuous,
-		.ignore_outgoing = ignore_outgoing,
+		.ignore_outgoing = ignores_outgoing(config, port),
 		.fanout_members = (int)config->fanout,
 		.fanout_group = &fanout_group,
 	};
@@ -128,9 +149,8 @@ enum wh_status wh_port_open(struct wh_capture *capture, struct wh_port *port, st
 	port->link_type = link_type;
 	pthread_mutex_unlock(&capture->lock);
 	struct wh_filter filter;
-	enum wh_status status =
-	    wh_filter_compile(port->name, link_type, config->snapshot_length, config->direction == WH_DIRECTION_OUT,
-			      config->filter, &filter, error);
+	enum wh_status status = wh_filter_compile(port->name, link_type, config->snapshot_length,
+						  filter_direction(config, port), config->filter, &filter, error);
 	if (status != WH_OK)
 		return status;
 	/* The kernel takes a ring's pages under the memory policy of the thread that makes the ring. */
@@ -199,16 +219,53 @@ static enum wh_status member_attach(struct wh_port *port, struct wh_capture_thre
 	return WH_OK;
 }
 
+/* Gives MEMBER back, which no writer holds. */
+static void member_close(struct wh_capture *capture, struct wh_capture_thread *member)
+{
+	if (member->cpu >= 0)
+		wh_topology_return_cpu(capture->topology, member->cpu);
+	capture->source_port[member->encoding.source] = NULL;
+	wh_capture_thread_close(member);
+}
+
+/* Closes PORT's members but for the first COUNT. */
+static void members_cut(struct wh_capture *capture, struct wh_port *port, uint32_t count)
+{
+	uint32_t before = port->member_count;
+	pthread_mutex_lock(&capture->lock);
+	port->member_count = count;
+	pthread_mutex_unlock(&capture->lock);
+	for (uint32_t i = count; i < before; i++)
+		member_close(capture, port->members[i]);
+}
+
 enum wh_status wh_port_attach(struct wh_capture *capture, struct wh_port *port, struct wh_error *error)
 {
 	enum wh_status status = WH_OK;
 	if (port->output == NULL)
 		status = wh_output_for(capture, port->name, &port->output, error);
-	for (uint32_t i = 0; status == WH_OK && i < port->member_count; i++)
-		status = member_attach(port, port->members[i], error);
-	if (status == WH_OK) {
+	uint32_t attached = 0;
+	while (status == WH_OK && attached < port->member_count) {
+		status = member_attach(port, port->members[attached], error);
+		attached += status == WH_OK;
+	}
+	/* A late adapter's own chain starts when it knows the adapter, since a pcap file begins with the link type. */
+	if (port->output != NULL && capture->threads_started && !port->output->started) {
+		if (status == WH_OK)
+			status = wh_output_start(capture, port->output, error);
+		if (status != WH_OK) {
+			wh_output_discard(port->output);
+			port->output = NULL;
+			port->in_files = false;
+			attached = 0;
+		}
+	}
+	if (status != WH_OK)
+		members_cut(capture, port, attached);
+	if (attached > 0) {
 		pthread_mutex_lock(&capture->lock);
 		port->state = WH_PORT_RUNNING;
+		port->gone = false;
 		pthread_mutex_unlock(&capture->lock);
 	}
 	return status;
@@ -265,10 +322,7 @@ void wh_port_close(struct wh_capture *capture, struct wh_port *port)
 	pthread_mutex_unlock(&capture->lock);
 	for (uint32_t i = 0; i < count; i++) {
 		memcpy(port->problem, members[i]->source->problem, sizeof(port->problem));
-		if (members[i]->cpu >= 0)
-			wh_topology_return_cpu(capture->topology, members[i]->cpu);
-		capture->source_port[members[i]->encoding.source] = NULL;
-		wh_capture_thread_close(members[i]);
+		member_close(capture, members[i]);
 	}
 	free(members);
 }

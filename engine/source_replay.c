@@ -2,6 +2,7 @@
 /* Frames of a capture file, or made up, in blocks of the layout that the kernel fills (linux/if_packet.h): what comes
  * behind cannot tell the difference. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_packet.h>
 #include <pcap/pcap.h>
 #include <poll.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/filter.h"
@@ -41,6 +43,9 @@ struct replay {
 	uint64_t received; /* since statistics() was last called */
 	uint64_t serial;   /* frames ever made up */
 	int wake_fd;
+	int input_fd;  /* what is not a plain file and may be silent, such as a pipe */
+	int stop_fd;   /* eventfd: do not wait for it any longer */
+	bool given_up; /* a read of it has ended that way */
 };
 
 /* Gets the next frame of the file that passes the filter into held. False at the end. */
@@ -50,7 +55,7 @@ static bool frame_fetch(struct replay *replay)
 		struct pcap_pkthdr *header;
 		const u_char *bytes;
 		int result = pcap_next_ex(replay->file, &header, &bytes);
-		if (result == PCAP_ERROR)
+		if (result == PCAP_ERROR && !replay->given_up)
 			snprintf(replay->source.problem, sizeof(replay->source.problem), "%.200s is damaged: %.200s",
 				 replay->path, pcap_geterr(replay->file));
 		if (result != 1) {
@@ -145,12 +150,20 @@ static bool replay_next(struct wh_source *source, struct wh_block *block)
 	return true;
 }
 
+static void event_send(int fd)
+{
+	const uint64_t one = 1;
+	ssize_t ignored = write(fd, &one, sizeof(one));
+	(void)ignored;
+}
+
+/* The capture thread may be in the middle of a frame that a silent pipe does not go on with. It is woken from outside
+ * only to end, so what it waits for is then at its end. */
 static void replay_wake(struct wh_source *source)
 {
-	struct replay *replay = (struct replay *)source;
-	const uint64_t one = 1;
-	ssize_t ignored = write(replay->wake_fd, &one, sizeof(one));
-	(void)ignored;
+	const struct replay *replay = (struct replay *)source;
+	event_send(replay->stop_fd);
+	event_send(replay->wake_fd);
 }
 
 static void replay_release(struct wh_source *source, uint32_t index)
@@ -158,7 +171,7 @@ static void replay_release(struct wh_source *source, uint32_t index)
 	struct replay *replay = (struct replay *)source;
 	/* Release: pairs with the acquire in replay_next(). */
 	atomic_store_explicit(&replay->lent[index], false, memory_order_release);
-	replay_wake(source);
+	event_send(replay->wake_fd);
 }
 
 static void replay_wait(struct wh_source *source, uint64_t timeout_ns)
@@ -200,6 +213,8 @@ static void replay_close(struct wh_source *source)
 		munmap(source->memory, (size_t)source->block_bytes * source->block_count);
 	if (replay->wake_fd >= 0)
 		close(replay->wake_fd);
+	if (replay->stop_fd >= 0)
+		close(replay->stop_fd);
 	free(replay->lent);
 	free(replay);
 }
@@ -215,23 +230,59 @@ static const struct wh_source_ops replay_ops = {
 	.close = replay_close,
 };
 
-struct compile_context {
-	pcap_t *file;
-};
-
-static bool compiles(void *context, const char *text)
+static ssize_t input_read(void *cookie, char *buffer, size_t size)
 {
-	struct bpf_program program;
-	if (pcap_compile(((struct compile_context *)context)->file, &program, text, 1, PCAP_NETMASK_UNKNOWN) != 0)
-		return false;
-	pcap_freecode(&program);
-	return true;
+	struct replay *replay = cookie;
+	struct pollfd events[] = { { .fd = replay->stop_fd, .events = POLLIN },
+				   { .fd = replay->input_fd, .events = POLLIN } };
+	for (;;) {
+		if (poll(events, 2, -1) < 0) {
+			if (errno != EINTR)
+				return -1;
+			continue;
+		}
+		if (events[0].revents != 0) {
+			replay->given_up = true;
+			return 0;
+		}
+		ssize_t count = read(replay->input_fd, buffer, size);
+		if (count >= 0 || (errno != EINTR && errno != EAGAIN))
+			return count;
+	}
+}
+
+static int input_close(void *cookie)
+{
+	const struct replay *replay = cookie;
+	return replay->input_fd != STDIN_FILENO ? close(replay->input_fd) : 0;
+}
+
+/* Opens what libpcap would wait for without end. */
+static pcap_t *input_open(struct replay *replay, const char *path, char *words)
+{
+	const cookie_io_functions_t functions = { .read = input_read, .close = input_close };
+	replay->input_fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+	FILE *stream = replay->input_fd >= 0 ? fopencookie(replay, "r", functions) : NULL;
+	if (stream == NULL) {
+		snprintf(words, PCAP_ERRBUF_SIZE, "%s", strerror(errno));
+		if (replay->input_fd >= 0)
+			input_close(replay);
+		return NULL;
+	}
+	pcap_t *file = pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_NANO, words);
+	if (file == NULL)
+		fclose(stream);
+	return file;
 }
 
 static enum wh_status file_open(struct replay *replay, const struct wh_replay_config *config, struct wh_error *error)
 {
 	char words[PCAP_ERRBUF_SIZE] = "";
-	replay->file = pcap_open_offline_with_tstamp_precision(config->path, PCAP_TSTAMP_PRECISION_NANO, words);
+	struct stat about;
+	if (strcmp(config->path, "-") == 0 || (stat(config->path, &about) == 0 && S_ISFIFO(about.st_mode)))
+		replay->file = input_open(replay, config->path, words);
+	else
+		replay->file = pcap_open_offline_with_tstamp_precision(config->path, PCAP_TSTAMP_PRECISION_NANO, words);
 	if (replay->file == NULL)
 		return wh_error_set(error, WH_ERR_INPUT, "cannot read %.200s as a capture file: %.200s", config->path,
 				    words);
@@ -239,12 +290,8 @@ static enum wh_status file_open(struct replay *replay, const struct wh_replay_co
 	replay->source.link_type = pcap_datalink(replay->file);
 	if (config->filter == NULL || config->filter[strspn(config->filter, " ")] == '\0')
 		return WH_OK;
-	if (pcap_compile(replay->file, &replay->program, config->filter, 1, PCAP_NETMASK_UNKNOWN) != 0) {
-		struct compile_context context = { .file = replay->file };
-		char message[PCAP_ERRBUF_SIZE];
-		snprintf(message, sizeof(message), "%s", pcap_geterr(replay->file));
-		return wh_filter_explain(config->filter, message, compiles, &context, error);
-	}
+	if (pcap_compile(replay->file, &replay->program, config->filter, 1, PCAP_NETMASK_UNKNOWN) != 0)
+		return wh_filter_explain(replay->file, config->filter, error);
 	replay->source.filters = true;
 	return WH_OK;
 }
@@ -262,6 +309,7 @@ enum wh_status wh_source_replay_open(const struct wh_replay_config *config, stru
 	replay->endless = config->synthetic_frames == 0;
 	replay->synthetic_bytes = config->synthetic_bytes;
 	replay->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	replay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	const struct wh_ring_geometry *geometry = &config->geometry;
 	size_t bytes = (size_t)geometry->block_bytes * geometry->block_count;
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -270,7 +318,7 @@ enum wh_status wh_source_replay_open(const struct wh_replay_config *config, stru
 	replay->source.block_count = geometry->block_count;
 	replay->lent = calloc(geometry->block_count, sizeof(*replay->lent));
 	enum wh_status status = WH_OK;
-	if (replay->wake_fd < 0 || memory == MAP_FAILED || replay->lent == NULL)
+	if (replay->wake_fd < 0 || replay->stop_fd < 0 || memory == MAP_FAILED || replay->lent == NULL)
 		status = wh_error_system(error, errno, "cannot make a replay ring of %zu bytes", bytes);
 	else if (config->path != NULL)
 		status = file_open(replay, config, error);

@@ -26,27 +26,36 @@ static void eventfd_clear(int fd)
 	(void)ignored;
 }
 
-/* Begins the end; the first reason counts. */
+static bool is_failure(enum wh_stop_reason reason)
+{
+	return reason == WH_STOP_LOW_SPACE || reason == WH_STOP_ERROR;
+}
+
+/* Begins the end. The first reason counts, but a failure while the capture is being brought to its end is still how it
+ * ended. */
 static void stop_begin(struct supervisor *supervisor, enum wh_stop_reason reason, const char *text)
 {
 	struct wh_capture *capture = supervisor->capture;
 	pthread_mutex_lock(&capture->lock);
-	/* An error or a full disk found while the capture was being brought to its end is still how it ended. */
-	bool worse = reason == WH_STOP_ERROR && capture->stop_reason != WH_STOP_LOW_SPACE;
-	if (capture->stop_reason == WH_STOP_NONE || (worse && capture->stop_reason != WH_STOP_ERROR)) {
+	bool worse = is_failure(reason) && !is_failure(capture->stop_reason);
+	bool counts = capture->stop_reason == WH_STOP_NONE || worse;
+	bool news = !counts && text != NULL && text[0] != '\0' && strcmp(text, capture->stop_text) != 0;
+	if (counts) {
 		capture->stop_reason = reason;
 		snprintf(capture->stop_text, sizeof(capture->stop_text), "%s", text != NULL ? text : "");
 	}
 	pthread_mutex_unlock(&capture->lock);
+	if (news)
+		wh_capture_report(capture, 2, "%s", text);
 	if (supervisor->stopping)
 		return;
 	supervisor->stopping = true;
 	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++) {
 		struct wh_port *port = capture->ports[i];
-		if (port->output != NULL && port->output->started)
-			wh_port_stop(capture, port);
+		if (port->output != NULL && !port->output->started)
+			wh_port_close(capture, port); /* the capture could not start: neither it nor its writer ran */
 		else
-			wh_port_close(capture, port); /* its writer never ran */
+			wh_port_stop(capture, port);
 	}
 }
 
@@ -65,6 +74,9 @@ static void port_join(struct wh_capture *capture, struct wh_port *port)
 		else if (status != WH_OK)
 			wh_port_close(capture, port);
 	}
+	/* Trying and giving up are changes of the adapter themselves (promiscuous, and not), and each would be a reason
+	 * to try again. */
+	port->refused_index = status != WH_OK ? port->interface.index : 0;
 	if (status == WH_OK)
 		wh_capture_report(capture, 1, "adapter %s %s: capturing on it", port->name,
 				  again ? "is back" : "has come up");
@@ -73,7 +85,15 @@ static void port_join(struct wh_capture *capture, struct wh_port *port)
 				  error.text);
 }
 
-static bool is_wanted(const struct wh_capture *capture, const struct wh_interface *interface)
+static struct wh_port *port_by_name(struct wh_capture *capture, const char *name)
+{
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
+		if (strcmp(capture->ports[i]->name, name) == 0)
+			return capture->ports[i];
+	return NULL;
+}
+
+static bool is_wanted(struct wh_capture *capture, const struct wh_interface *interface)
 {
 	uint32_t header;
 	if (!interface->up || wh_link_type_from_arp_type(interface->arp_type, &header) < 0)
@@ -83,7 +103,9 @@ static bool is_wanted(const struct wh_capture *capture, const struct wh_interfac
 	for (size_t i = 0; i < capture->settings.config.interface_count; i++)
 		if (strcmp(capture->settings.config.interfaces[i], interface->name) == 0)
 			return true;
-	return false;
+	/* What was asked for may be another name of the adapter; the port has the one that it went by. */
+	const struct wh_port *port = port_by_name(capture, interface->name);
+	return port != NULL && port->named;
 }
 
 static struct wh_port *port_by_index(struct wh_capture *capture, int index)
@@ -94,6 +116,16 @@ static struct wh_port *port_by_index(struct wh_capture *capture, int index)
 	return NULL;
 }
 
+/* Brings PORT to its end; what its rings hold is written. */
+static void port_end(struct wh_capture *capture, struct wh_port *port)
+{
+	pthread_mutex_lock(&capture->lock);
+	port->gone = true;
+	pthread_mutex_unlock(&capture->lock);
+	wh_port_drops_update(port);
+	wh_port_stop(capture, port);
+}
+
 static void adapter_gone(struct wh_capture *capture, struct wh_port *port)
 {
 	if (port->state != WH_PORT_RUNNING)
@@ -101,23 +133,53 @@ static void adapter_gone(struct wh_capture *capture, struct wh_port *port)
 	wh_capture_report(capture, port->named ? 2 : 1,
 			  "adapter %s has gone: its frames are kept, the capture goes on%s", port->name,
 			  port->named ? " and takes it up again when it comes back" : "");
-	wh_port_drops_update(port);
-	wh_port_stop(capture, port);
+	port_end(capture, port);
+}
+
+/* An adapter that we capture on goes on, whatever is done to it but removal: the ring stays with the device when it
+ * goes down and when it is renamed. Only frames of another kind need a new beginning. */
+static void known_adapter_changed(struct wh_capture *capture, struct wh_port *port,
+				  const struct wh_interface *interface)
+{
+	uint32_t header;
+	if (port->state != WH_PORT_RUNNING ||
+	    wh_link_type_from_arp_type(interface->arp_type, &header) == port->link_type)
+		return;
+	wh_capture_report(capture, 2, "adapter %s has another link type now: its frames up to here are kept",
+			  port->name);
+	port_end(capture, port);
+}
+
+/* Events may be older than what is known from the list: is PORT's adapter still the one by its name? */
+static bool is_still_there(const struct wh_port *port)
+{
+	struct wh_interface now;
+	return wh_interface_find(port->name, &now, NULL) == WH_OK && now.index == port->interface.index;
 }
 
 static void adapter_changed(struct wh_capture *capture, const struct wh_interface *interface)
 {
-	/* An adapter that we capture on goes on, whatever is done to it but removal: the ring stays with the device
-	 * when it goes down and when it is renamed. */
-	if (port_by_index(capture, interface->index) != NULL || !is_wanted(capture, interface))
+	struct wh_port *port = port_by_name(capture, interface->name);
+	if (port != NULL && port->refused_index == interface->index) {
+		if (!interface->up)
+			port->refused_index = 0; /* tried again when it comes up */
 		return;
-	struct wh_port *port = wh_port_for(capture, interface->name);
+	}
+	struct wh_port *known = port_by_index(capture, interface->index);
+	if (known != NULL) {
+		known_adapter_changed(capture, known, interface);
+		return;
+	}
+	if (!is_wanted(capture, interface))
+		return;
+	if (port == NULL)
+		port = wh_port_for(capture, interface->name);
 	if (port == NULL)
 		return;
 	if (port->state != WH_PORT_ABSENT) {
-		port->come_back = true; /* another device by that name; the old one's end is still to be told of */
-		adapter_gone(capture, port);
-		port->interface = *interface;
+		/* Another device by that name. It is taken up when the old one's end is told of. */
+		if (!is_still_there(port))
+			adapter_gone(capture, port);
 		return;
 	}
 	port->interface = *interface;
@@ -134,18 +196,24 @@ static void interface_event(void *context, const struct wh_interface_event *even
 		adapter_changed(capture, &event->interface);
 		return;
 	}
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
+		if (capture->ports[i]->refused_index == event->interface.index)
+			capture->ports[i]->refused_index = 0;
 	struct wh_port *port = port_by_index(capture, event->interface.index);
 	if (port != NULL)
 		adapter_gone(capture, port);
 }
 
-/* After messages were lost: which of our adapters are still there? */
+/* Looks at the list of adapters anew: which of ours are still there, and which are to be captured now? */
 static void adapters_look(struct wh_capture *capture)
 {
 	struct wh_interface *list;
+	struct wh_error error;
 	size_t count;
-	if (wh_interfaces_list(&list, &count, NULL) != WH_OK)
+	if (wh_interfaces_list(&list, &count, &error) != WH_OK) {
+		wh_capture_report(capture, 2, "adapters that have come or gone may go unnoticed: %s", error.text);
 		return;
+	}
 	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++) {
 		bool found = false;
 		for (size_t j = 0; j < count; j++)
@@ -153,6 +221,8 @@ static void adapters_look(struct wh_capture *capture)
 		if (!found)
 			adapter_gone(capture, capture->ports[i]);
 	}
+	for (size_t j = 0; j < count; j++)
+		adapter_changed(capture, &list[j]);
 	free(list);
 }
 
@@ -183,9 +253,10 @@ static void source_ended(struct supervisor *supervisor, uint64_t number)
 	if (capture->settings.config.replay_file != NULL) {
 		bool whole = port->problem[0] == '\0';
 		stop_begin(supervisor, whole ? WH_STOP_END_OF_INPUT : WH_STOP_ERROR, port->problem);
-	} else if (port->come_back) {
-		port->come_back = false;
-		port_join(capture, port);
+	} else {
+		/* What came while it was ending could not be joined: a device by its name, or itself in another form;
+		 * or it lives on under another name. */
+		adapters_look(capture);
 	}
 }
 
@@ -242,8 +313,14 @@ static void asked_handle(struct supervisor *supervisor)
 	if (atomic_exchange_explicit(&capture->rotate_asked, false, memory_order_acquire) && !supervisor->stopping)
 		for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
 			wh_writer_rotate(capture->outputs[i].writer);
-	if (atomic_load_explicit(&capture->stop_asked, memory_order_acquire))
-		stop_begin(supervisor, WH_STOP_SIGNAL, NULL);
+	if (!atomic_load_explicit(&capture->stop_asked, memory_order_acquire))
+		return;
+	/* Who asks wants an end: a reader of standard output that does not read is not waited for. An end that comes by
+	 * itself leaves a slow reader its time. */
+	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
+		if (capture->outputs[i].started)
+			wh_writer_hurry(capture->outputs[i].writer);
+	stop_begin(supervisor, WH_STOP_SIGNAL, NULL);
 }
 
 static void hook_ended(struct wh_capture *capture)

@@ -8,11 +8,12 @@
  * is carried on with inside the sink; a write comes back when it is complete or has failed.
  *
  * Threads: everything belongs to the writer's thread (before it starts, to the thread that opened the sink), but
- * wake(), which any thread may call.
+ * wake() and the flag hurried, which any thread may call or set.
  */
 #ifndef WH_WRITER_SINK_H
 #define WH_WRITER_SINK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -60,6 +61,10 @@ struct wh_sink_ops {
 
 struct wh_sink {
 	const struct wh_sink_ops *ops;
+	/* The end was asked for: a stream whose reader takes nothing for a second is given up (ETIMEDOUT, and ECANCELED
+	 * for what is queued later), where it would be waited for without end otherwise. Any thread, relaxed; never
+	 * taken back. */
+	_Atomic bool hurried;
 };
 
 enum { WH_SINK_BUFFER_SLOTS = 1024 };

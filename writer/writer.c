@@ -414,6 +414,11 @@ void wh_writer_wake(struct wh_writer *writer)
 		writer->sink->ops->wake(writer->sink);
 }
 
+void wh_writer_hurry(struct wh_writer *writer)
+{
+	atomic_store_explicit(&writer->sink->hurried, true, memory_order_relaxed);
+}
+
 void wh_writer_rotate(struct wh_writer *writer)
 {
 	mail_send(writer, MAIL_ROTATE);

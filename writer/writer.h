@@ -109,6 +109,11 @@ WH_MUST_CHECK enum wh_status wh_writer_start(struct wh_writer *writer, struct wh
 /* Tells the writer that its rings have something new. Any thread; cheap when it is awake. */
 void wh_writer_wake(struct wh_writer *writer);
 
+/* The end was asked for by somebody who waits for it: standard output is given up when nobody reads from it for a
+ * second while something waits for that; what waits is discarded then, and WH_WRITER_STOP_ERROR says so. Any thread,
+ * any number of times, once the writer is open. */
+void wh_writer_hurry(struct wh_writer *writer);
+
 /* Asks for a new file. Any thread. */
 void wh_writer_rotate(struct wh_writer *writer);
 

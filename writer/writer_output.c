@@ -196,7 +196,11 @@ static void write_failed(struct wh_writer *writer, const struct wh_job *job)
 		return;
 	writer->failed = true;
 	struct wh_error error;
-	if (writer->to_stream)
+	if (writer->to_stream && job->write.os_error == ETIMEDOUT)
+		wh_error_set(&error, WH_ERR_SYSTEM,
+			     "nobody reads standard output: what waited for its reader was given up, and counts as "
+			     "dropped");
+	else if (writer->to_stream)
 		wh_error_system(&error, job->write.os_error, "cannot write to standard output");
 	else
 		wh_error_system(&error, job->write.os_error, "cannot write to %s (what was written before is valid)",

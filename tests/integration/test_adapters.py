@@ -2,9 +2,13 @@
 """Adapters: all of them at once, coming and going, each with its own link type; directions, filters, snapshots."""
 
 import collections
+import fcntl
+import os
+import signal
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -185,6 +189,8 @@ class Any(case.Case):
         self.assertSound(counted)
         self.assertBooks(outcome, counted)
         self.assertIn(self.tun.name, outcome.stderr)
+        self.assertEqual({each["name"]: each["present"] for each in outcome.stats["interfaces"]},
+                         {"lo": True, self.net.RIGHT: True, self.tun.name: False})
 
     def test_one_comes_back(self):
         """The same name with another index is another adapter, or the same one: no frame is lost or doubled."""
@@ -212,6 +218,188 @@ class Any(case.Case):
                          ["lo", self.net.RIGHT, self.tun.name])
         self.assertEqual([each["linktype"] for each in outcome.stats["interfaces"]], ["EN10MB", "EN10MB", "RAW"])
         self.assertEqual(marked(outcome.files)[self.tun.name, "in"], once([77]))
+
+
+    def test_one_that_cannot_be_joined(self):
+        """It is told of once, and again when it has been down; it keeps nobody from stopping the capture."""
+        self.space.ip("link", "set", self.tun.name, "down")
+        capture = self.capture("any", namespace=self.space, output="trace.pcap")
+        for turn in range(1, 3):
+            self.space.ip("link", "set", self.tun.name, "up")
+            self.said(capture, "cannot be captured", turn)
+            if turn == 1:
+                self.space.ip("link", "set", self.tun.name, "down")
+        self.blast(self.net.left, self.net.LEFT, count=100, size=SIZE).result()
+        outcome = capture.stop(seconds=10)
+        self.assertStopped(outcome)
+        self.assertEqual(outcome.stderr.count("cannot be captured"), 2, outcome.stderr)
+        self.assertEqual(self.space.link(self.tun.name)["promiscuity"], 0)
+        self.assertNumbers(self.count(outcome.files, size=SIZE), distinct=100, corrupt=0)
+
+    def said(self, capture, words, times=1):
+        def enough():
+            return capture.stderr().count(words) >= times
+
+        rig.wait_for(enough, 10 * self.options.slow, f"it says {words!r} {times} times")
+
+    def late_chain_without_room(self):
+        """A capture with a chain for each, while no file can be made for the tun that has come up, and its disk."""
+        self.space.ip("link", "set", self.tun.name, "down")
+        disk = self.enterContext(rig.Mount(self.scratch, "-t", "tmpfs", "-o", "size=64m", rig.PREFIX))
+        capture = self.capture("any", "--per-interface", namespace=self.space, directory=disk.path)
+        status = os.statvfs(disk.path)
+        disk.remount(f"nr_inodes={status.f_files - status.f_ffree}")
+        self.space.ip("link", "set", self.tun.name, "up")
+        self.said(capture, "cannot be captured")
+        self.space.ip("link", "set", self.tun.name, "mtu", "1400")
+        return capture, disk
+
+    def test_chain_of_a_late_one_cannot_start(self):
+        """No file can be made for it: it is left out, and the others go on and end. Later there is room for it."""
+        capture, disk = self.late_chain_without_room()
+        self.space.ip("link", "set", self.tun.name, "down")
+        disk.remount("nr_inodes=1000")
+        self.space.ip("link", "set", self.tun.name, "up")
+        self.joined(capture, self.tun.name)
+        self.tun.write(udp_packet(MARK + b"1"))
+        self.blast(self.net.left, self.net.LEFT, count=100, size=SIZE).result()
+        outcome = capture.stop(seconds=10)
+        self.assertStopped(outcome)
+        self.assertEqual(outcome.stderr.count("cannot be captured"), 1, outcome.stderr)
+        self.assertEqual(marked(outcome.files)[self.tun.name, "in"], once([1]))
+        counted = self.count(outcome.files)
+        self.assertEqual(counted["files"], 3)
+        for each in outcome.stats["interfaces"]:
+            self.assertEqual(each["received"], each["written"] + each["dropped"], each)
+
+    def test_chain_of_a_late_one_cannot_start_and_stop(self):
+        """The same, and the end comes while it is left out."""
+        capture, _ = self.late_chain_without_room()
+        outcome = capture.stop(seconds=10)
+        self.assertStopped(outcome)
+        self.assertEqual(len(outcome.files), 2)
+
+    def test_start_fails_for_the_second_chain(self):
+        """What was begun for the first is removed, and no command is run on it."""
+        disk = self.enterContext(rig.Mount(self.scratch, "-t", "tmpfs", "-o", "size=64m,nr_inodes=2", rig.PREFIX))
+        note = os.path.join(self.scratch, "note")
+        outcome = self.capture("any", "--per-interface", "-z", f"touch {note}; true", namespace=self.space,
+                               directory=disk.path, wait=False).outcome(10)
+        self.assertEqual(outcome.status, 2, outcome.stderr)
+        self.assertEqual(outcome.files, [])
+        time.sleep(0.3)  # a command would not have been waited for
+        self.assertFalse(os.path.exists(note))
+
+    def test_pcap_chain_of_a_late_one(self):
+        """Its file begins with its own link type."""
+        self.space.ip("link", "set", self.tun.name, "down")
+        capture = self.capture("any", "--per-interface", namespace=self.space, output="trace.pcap")
+        self.space.ip("link", "set", self.tun.name, "up")
+        self.joined(capture, self.tun.name)
+        for number in range(50):
+            self.tun.write(udp_packet(MARK + b"%d" % number))
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        (path,) = [path for path in outcome.files if f"_{self.tun.name}_" in path]
+        (file,) = self.count([path])["each"]
+        self.assertEqual((file["interfaces"][0]["linktype"], file["frames"]), (pcapng.RAW_IP, 50))
+
+    def test_filter_mistake_is_told_once(self):
+        outcome = self.capture("any", namespace=self.space, expression=["nonsense", "and"], wait=False).outcome(10)
+        self.assertEqual(outcome.status, 2)
+        self.assertEqual(len(outcome.stderr.splitlines()), 1, outcome.stderr)
+
+    def test_filter_that_not_all_can_have(self):
+        """Who is left out is told, where others are captured."""
+        capture = self.capture("any", namespace=self.space, expression=["ether", "proto", "0x88b5"])
+        self.blast(self.net.left, self.net.LEFT, count=100, size=SIZE).result()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(outcome.stderr.count(f"{self.tun.name} is left out"), 1, outcome.stderr)
+        self.assertNumbers(self.count(outcome.files, size=SIZE), distinct=100)
+
+    def test_link_type_changes(self):
+        """The same adapter, going on with frames of another kind."""
+        tunsetlink, ethernet = 0x400454CD, 1
+        capture = self.capture("any", "-v", namespace=self.space)
+        self.tun.write(udp_packet(MARK + b"1"))
+        self.space.ip("link", "set", self.tun.name, "down")
+        fcntl.ioctl(self.tun._fd, tunsetlink, ethernet)
+        self.said(capture, "another link type")
+        self.gone(capture, self.tun.name)
+        self.space.ip("link", "set", self.tun.name, "up")
+        self.said(capture, f"{self.tun.name} is back")
+        self.tun.write(udp_packet(MARK + b"2"))
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        found = self.interfaces(outcome.files)
+        self.assertIn((self.tun.name, pcapng.RAW_IP), found)
+        self.assertIn((self.tun.name, pcapng.ETHERNET), found)
+        counted = self.count(outcome.files)
+        self.assertSound(counted)
+        by_name = {each["name"]: each for each in outcome.stats["interfaces"]}
+        self.assertEqual((by_name[self.tun.name]["written"], by_name[self.tun.name]["present"]), (2, True))
+
+    def test_name_goes_to_another(self):
+        """An adapter is renamed, and another one gets its name: both are captured."""
+        capture = self.capture("any", "-v", "-p", namespace=self.space)
+        self.space.ip("link", "set", self.tun.name, "name", "wold")
+        other = self.enterContext(rig.Tun(self.space, name=self.tun.name, address="10.81.0.1/24"))
+        self.said(capture, f"{self.tun.name} is back")
+        self.joined(capture, "wold")
+        self.tun.write(udp_packet(MARK + b"1"))
+        other.write(udp_packet(MARK + b"2"))
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        found = marked(outcome.files)
+        self.assertEqual(found["wold", "in"], once([1]))
+        self.assertEqual(found[self.tun.name, "in"], once([2]))
+        self.assertTrue(all(each["present"] for each in outcome.stats["interfaces"]))
+
+    def test_alternative_name_comes_back(self):
+        self.space.ip("link", "property", "add", "dev", self.tun.name, "altname", "another-name")
+        capture = self.capture("another-name", namespace=self.space)
+        self.tun.write(udp_packet(MARK + b"1"))
+        self.tun.close()
+        self.gone(capture, self.tun.name)
+        again = self.enterContext(rig.Tun(self.space, name=self.tun.name))
+        self.joined(capture, self.tun.name)
+        again.write(udp_packet(MARK + b"2"))
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(marked(outcome.files)[self.tun.name, "in"], once([1, 2]))
+
+    def test_without_a_topology(self):
+        """What hwloc cannot tell is not needed, unless CPUs were listed."""
+        broken = ["env", "HWLOC_COMPONENTS=stop"]
+        capture = self.capture(self.tun.name, "--cpus", "none", namespace=self.space, prefix=broken)
+        self.tun.write(udp_packet(MARK + b"1"))
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(marked(outcome.files)[self.tun.name, "in"], once([1]))
+        self.assertIn("threads are not pinned", outcome.stderr)
+        outcome = self.capture(self.tun.name, "--cpus", "0", namespace=self.space, prefix=broken,
+                               wait=False).outcome(10)
+        self.assertEqual(outcome.status, 2, outcome.stderr)
+
+
+class Ending(case.Case):
+    def test_space_runs_out_at_the_end(self):
+        """The ring holds more than there is room for when the capture is asked to stop."""
+        net = self.pair()
+        disk = self.enterContext(rig.Tmpfs(self.scratch, 100))
+        capture = self.capture(net.RIGHT, "--min-free", "50", namespace=net.right, directory=disk.path)
+        capture.kill(signal.SIGSTOP)
+        self.blast(net.left, net.LEFT, count=30000, size=1414).result()
+        with open(os.path.join(disk.path, "ballast"), "wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, 20000000)
+        capture.kill(signal.SIGINT)
+        capture.kill(signal.SIGCONT)
+        outcome = capture.outcome()
+        self.assertStopped(outcome, "low_space", 3)
+        self.assertGreaterEqual(rig.free_percent(disk.path), 50)
+        files = [path for path in outcome.files if not path.endswith("ballast")]
+        self.assertBooks(outcome, self.count(files, size=1414))
 
 
 class One(case.Case):

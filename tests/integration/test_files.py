@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import time
-import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -137,7 +136,8 @@ class Files(case.Case):
         self.assertComplete(counted, 2000)
         self.assertBooks(outcome, counted)
         frames = [each["frames"] for each in counted["each"]]
-        self.assertEqual((sum(frames), frames[1]), (2000, 0), frames)
+        # Two bursts and at least three ends of a second between them: one file has nothing of either.
+        self.assertIn(0, frames[:-1])
         self.assertOpens(outcome.files)
 
     def test_rotation_by_time_and_size_and_keep(self):
@@ -207,9 +207,10 @@ class Files(case.Case):
         """A command that cannot be run is told of, and costs no frame."""
         capture = self.start("-C", "2", "-z", os.path.join(self.scratch, "no-such-hook"))
         self.send(5000)
+        # The command runs at the lowest priority; at the end nobody waits for it.
+        rig.wait_for(lambda: "no-such-hook" in capture.stderr(), 10 * self.options.slow, "it is told of")
         outcome = capture.stop()
         self.assertStopped(outcome)
-        self.assertIn("no-such-hook", outcome.stderr)
         self.assertComplete(self.count(outcome.files, size=SIZE, count=5000), 5000)
 
     def test_mode(self):
@@ -225,6 +226,7 @@ class Files(case.Case):
     def test_user(self):
         """-Z: the files are that user's, and no thread is root any more."""
         user = pwd.getpwnam(NOBODY)
+        self.scratch = self.enterContext(rig.Public(self.wirehaul)).path
         directory = os.path.join(self.scratch, "nobodys")
         os.mkdir(directory)
         os.chown(directory, user.pw_uid, user.pw_gid)
@@ -388,13 +390,11 @@ class Replay(case.Case):
         rig.need("setpriv")
         user = pwd.getpwnam(NOBODY)
         prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        public = self.enterContext(rig.Public(self.wirehaul))
+        self.scratch, self.wirehaul = public.path, public.program
         (source,) = self.record(1000, size=SIZE)
         os.chmod(os.path.dirname(source), 0o755)
         os.chmod(source, 0o644)
-        if rig.run(*prefix, "test", "-r", source, check=False).returncode != 0 or rig.run(
-            *prefix, self.wirehaul, "-V", check=False
-        ).returncode != 0:
-            raise unittest.SkipTest(f"{NOBODY} cannot reach the programs or the test directory")
         outcome = self.replay(source, prefix=prefix)
         self.assertEqual(outcome.status, 0, outcome.stderr)
         self.assertComplete(self.count(outcome.files, size=SIZE, count=1000), 1000)

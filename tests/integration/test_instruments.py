@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The instruments measure right: the sender, the reader and the rig, tried on known faults and without wirehaul."""
+"""The instruments measure right: the sender, the reader and the rig, tried on known faults and without wirehaul.
 
+And wirehaul between two pipes: readers that are slow or do nothing, and writers that fall silent.
+"""
+
+import fcntl
 import json
 import os
 import random
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -239,6 +246,90 @@ class Sender(case.Case):
         received = self.received(net)
         print(f"({frames / sent['seconds']:.0f} frames of 60 bytes a second)", end=" ")
         self.assertEqual((sent["sent"], received["packets"], received["bytes"]), (frames, frames, 60 * frames))
+
+
+class Pipes(case.Case):
+    """Standard output and standard input are pipes whose other end may do as it likes."""
+
+    SIZE = 1414
+    COUNT = 3000
+
+    def sent_to(self, stdout):
+        """A capture to STDOUT that has taken COUNT frames from the adapter, more than any pipe holds."""
+        net = self.pair()
+        capture = self.capture(net.RIGHT, output="-", namespace=net.right, stdout=stdout)
+        self.blast(net.left, net.LEFT, count=self.COUNT, size=self.SIZE, rate=20000).result()
+        return capture
+
+    def assertGivenUp(self, outcome):
+        self.assertStopped(outcome, "error", 4)
+        self.assertIn("nobody reads standard output", outcome.stderr)
+        self.assertLess(outcome.seconds, 5 * self.options.slow)
+        stats = outcome.stats
+        self.assertEqual(stats["frames_received"], self.COUNT)
+        self.assertEqual(stats["frames_received"], stats["frames_written"] + stats["frames_dropped"])
+        self.assertGreater(stats["frames_dropped"], 0)
+
+    def test_pipe_that_nobody_reads(self):
+        self.assertGivenUp(self.sent_to(subprocess.PIPE).stop())
+
+    def test_socket_that_nobody_reads(self):
+        """It cannot be opened again as a pipe can."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self.assertGivenUp(self.sent_to(theirs).stop(signal.SIGTERM))
+
+    def test_slow_reader_gets_everything(self):
+        """As long as it reads at all, it is waited for."""
+        capture = self.sent_to(subprocess.PIPE)
+        capture.kill(signal.SIGINT)
+        path = os.path.join(self.scratch, "read.pcapng")
+        start = time.monotonic()
+        with open(path, "wb") as file:
+            while piece := os.read(capture.popen.stdout.fileno(), 1 << 16):
+                file.write(piece)
+                time.sleep(0.05)
+        self.assertGreater(time.monotonic() - start, 2)
+        outcome = capture.outcome()
+        self.assertStopped(outcome)
+        counted = self.count([path], size=self.SIZE, count=self.COUNT)
+        self.assertComplete(counted, self.COUNT)
+        self.assertBooks(outcome, counted)
+
+    def replay_of_a_pipe(self):
+        """A replay of standard input, and where it writes."""
+        directory = os.path.join(self.scratch, rig.unique("-out"))
+        os.mkdir(directory)
+        command = [self.wirehaul, "-r", "-", "-w", os.path.join(directory, "trace.pcapng"), "--min-free", "1"]
+        return self.enterContext(rig.Process(command, stdin=subprocess.PIPE)), directory
+
+    def test_pipe_that_says_nothing(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            replay, directory = self.replay_of_a_pipe()
+            time.sleep(0.3)
+            self.assertTrue(replay.running())
+            replay.kill(number)
+            self.assertEqual(replay.wait(3 * self.options.slow), -number)
+            self.assertEqual(os.listdir(directory), [])
+
+    def test_pipe_that_falls_silent(self):
+        """In the middle of a frame: those before it are kept."""
+        header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
+        frame = struct.pack("<IIII", START_NS // 10**9, 0, 60, 60) + bytes(60)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            replay, directory = self.replay_of_a_pipe()
+            os.write(replay.popen.stdin.fileno(), header + frame * FRAMES + frame[:30])
+            rig.wait_for(lambda: os.listdir(directory), 10 * self.options.slow, "the first file is begun")
+            rig.wait_for(lambda: self.unread(replay.popen.stdin) == 0, 10 * self.options.slow, "all of it is read")
+            replay.kill(number)
+            self.assertEqual(replay.wait(3 * self.options.slow), 0, replay.stderr())
+            found = self.count([os.path.join(directory, name) for name in os.listdir(directory)])
+            self.assertSound(found)
+            self.assertNumbers(found, files=1, frames=FRAMES)
+
+    @staticmethod
+    def unread(pipe):
+        return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
 
 
 class Cleanup(case.Case):

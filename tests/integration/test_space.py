@@ -66,8 +66,7 @@ class Space(case.Case):
         print(f"(lowest of {sampler.taken} samples {sampler.lowest:.3f} % free, at the end {end:.3f} %)", end=" ")
         self.assertGreaterEqual(sampler.lowest, 10.0)
         self.assertGreaterEqual(end, 10.0)
-        line = self.assertSaid(outcome.stderr, "10", self.directory)
-        self.assertNotIn("\n", line)
+        self.assertSaid(outcome.stderr, "10 %", "--min-free", self.directory)
         counted = self.count(outcome.files, size=SIZE)
         self.assertSound(counted)
         self.assertBooks(outcome, counted)
@@ -77,11 +76,9 @@ class Space(case.Case):
         self.assertOpens(outcome.files)
 
     def assertSaid(self, stderr, *words):
-        """One line of STDERR holds all WORDS; returns it."""
-        for line in stderr.splitlines():
-            if all(word in line for word in words):
-                return line
-        self.fail(f"no line with {words} in {stderr!r}")
+        """Exactly one line of STDERR holds all WORDS."""
+        lines = [line for line in stderr.splitlines() if all(word in line for word in words)]
+        self.assertEqual(len(lines), 1, f"lines with {words} in {stderr!r}")
 
     def test_stops_at_the_limit(self):
         self.assertLimitKept()
@@ -107,6 +104,7 @@ class Space(case.Case):
         """The limit is met without a frame: somebody else fills the disk. Seen within seconds."""
         capture = self.start("--min-free", "10")
         self.blast(self.net.left, self.net.LEFT, count=self.frames(0.01), size=SIZE).result()
+        capture.wait_written(self.frames(0.01))
         fill(self.disk.path, 9)
         outcome = capture.outcome(10)
         self.assertStopped(outcome, "low_space", 3)
@@ -122,7 +120,7 @@ class Space(case.Case):
         self.assertEqual(outcome.status, 2, outcome.stderr)
         self.assertEqual(os.listdir(self.directory), [])
         self.assertIsNone(outcome.stats)
-        self.assertSaid(outcome.stderr, "10", self.directory)
+        self.assertSaid(outcome.stderr, "10 %", "--min-free", self.directory)
 
     def test_no_space_left(self):
         """The disk is filled to the last byte by somebody else, and there is no limit that stops us before."""

@@ -2,11 +2,13 @@
 """The programs under test and around it: wirehaul, the sender of numbered frames, and the reader that counts them."""
 
 import collections
+import ctypes
 import glob
 import json
 import mmap
 import os
 import signal
+import socket
 import struct
 import time
 
@@ -54,6 +56,13 @@ class Capture(rig.Process):
 
         rig.wait_for(active, 10 * self.case.options.slow, "wirehaul is capturing")
 
+    def wait_written(self, frames, seconds=30):
+        """Until it says that so many frames are in its files."""
+        def enough():
+            stats = self.stats()
+            return stats is not None and stats["frames_written"] >= frames
+        rig.wait_for(enough, seconds, f"{frames} frames are written")
+
     def files(self):
         """The capture files, in the order in which they were begun."""
         return sorted(path for path in glob.glob(os.path.join(self.directory, "*")) if os.path.isfile(path))
@@ -68,6 +77,54 @@ class Capture(rig.Process):
         """Asks it to stop, waits for the end and tells how it came."""
         self.kill(number)
         return self.outcome(seconds)
+
+
+class RingWitness(rig.Resource):
+    """A second descriptor of a capture's packet socket and ring, which outlives the process."""
+
+    PIDFD_GETFD = 438  # the same number on every architecture
+    SOL_PACKET, PACKET_STATISTICS = 263, 6
+    HEAD, MAGIC = 0x80005748, 0x4B434857  # docs/format.md
+
+    def __init__(self, capture, ring_bytes):
+        self._ring_bytes = ring_bytes
+        self._socket = self._take(capture.pid)
+        super().__init__()
+
+    @classmethod
+    def _take(cls, pid):
+        process = os.pidfd_open(pid)
+        try:
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+                    continue
+                descriptor = ctypes.CDLL(None, use_errno=True).syscall(cls.PIDFD_GETFD, process, int(name), 0)
+                if descriptor < 0:
+                    raise OSError(ctypes.get_errno(), "pidfd_getfd")
+                found = socket.socket(fileno=descriptor)
+                if found.family == socket.AF_PACKET:
+                    return found
+                found.close()
+        finally:
+            os.close(process)
+        raise AssertionError("the capture has no packet socket")
+
+    def dropped_since(self):
+        """What the kernel dropped and the capture has not read. It will not: the kernel's counter clears when read."""
+        statistics = self._socket.getsockopt(self.SOL_PACKET, self.PACKET_STATISTICS, 12)
+        return struct.unpack("III", statistics)[1]
+
+    def dropped_told(self):
+        """What the chunks tell of losses that lie in the ring and not, as far as anybody knows, in a file."""
+        told = 0
+        with mmap.mmap(self._socket.fileno(), self._ring_bytes) as ring:
+            for at in range(0, self._ring_bytes, mmap.PAGESIZE):
+                if struct.unpack_from("<I4xI", ring, at) == (self.HEAD, self.MAGIC):
+                    told += struct.unpack_from("<Q", ring, at + 56)[0]
+        return told
+
+    def _undo(self):
+        self._socket.close()
 
 
 class Blast(rig.Process):

@@ -26,6 +26,7 @@ import time
 import unittest
 
 PREFIX = "wht"  # of the name of everything made here; the process id follows
+PUBLIC = "/var/tmp"  # where there is a way for every user, which there need not be to a working copy
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _open = []  # Resources, in the order in which they were opened
@@ -125,20 +126,27 @@ def _is_stale(name):
     return bool(made_by) and not os.path.exists(f"/proc/{made_by.group(1)}")
 
 
+def default_scratch(programs):
+    """Where test directories are made without being told: TMPDIR, or beside PROGRAMS, the directory of the programs."""
+    return tempfile.gettempdir() if "TMPDIR" in os.environ else os.path.join(os.path.dirname(programs), "scratch")
+
+
 def sweep(directory):
-    """Removes what killed runs left: mounts and directories under DIRECTORY, cgroups, namespaces."""
+    """Removes what killed runs left: mounts and directories under DIRECTORY and PUBLIC, cgroups, namespaces."""
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         points = [line.split()[1] for line in mounts]
     for point in reversed(points):
         if point.startswith(str(directory)) and any(map(_is_stale, point.split("/"))):
             run("umount", "--lazy", point, check=False)
-    for leftover in glob.glob(os.path.join(directory, PREFIX + "*")):
-        if _is_stale(os.path.basename(leftover)):
-            shutil.rmtree(leftover, ignore_errors=True)
-    for group in glob.glob(f"/sys/fs/cgroup/{PREFIX}*") + glob.glob(f"/sys/fs/cgroup/blkio/{PREFIX}*"):
-        if _is_stale(os.path.basename(group)):
-            with contextlib.suppress(OSError):
-                os.rmdir(group)
+    for parent in (directory, PUBLIC):
+        for leftover in glob.glob(os.path.join(parent, PREFIX + "*")):
+            if _is_stale(os.path.basename(leftover)):
+                shutil.rmtree(leftover, ignore_errors=True)
+    for controller in ("", "blkio", "cpuacct"):
+        for group in glob.glob(os.path.join("/sys/fs/cgroup", controller, PREFIX + "*")):
+            if _is_stale(os.path.basename(group)):
+                with contextlib.suppress(OSError):
+                    os.rmdir(group)
     for line in run("ip", "netns", "list", check=False).stdout.splitlines():
         if line and _is_stale(line.split()[0]):
             run("ip", "netns", "delete", line.split()[0], check=False)
@@ -158,13 +166,25 @@ class Scratch(Resource):
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+class Public(Scratch):
+    """A directory that every user may reach, and a copy of PROGRAM in it, .program."""
+
+    def __init__(self, program):
+        super().__init__(PUBLIC)
+        self.program = shutil.copy(program, self.path)
+        os.chmod(self.program, 0o755)
+
+
 def _die_with_parent():
     pr_set_pdeathsig = 1
     _libc.prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
 
 
 class Process(Resource):
-    """A child process, in a namespace if one is given. Ended by SIGKILL if nobody ends it before."""
+    """A child process, in a namespace if one is given. Ended by SIGKILL if nobody ends it before.
+
+    When it has ended, .usage is what the kernel says that it used (wait4), its threads and children included.
+    """
 
     def __init__(self, args, namespace=None, **options):
         self.args = [str(arg) for arg in args]
@@ -175,6 +195,7 @@ class Process(Resource):
             prefix + self.args, stderr=self._stderr, start_new_session=True, preexec_fn=_die_with_parent, **options
         )
         self.pid = self.popen.pid
+        self.usage = None
         super().__init__()
 
     def stderr(self):
@@ -182,16 +203,26 @@ class Process(Resource):
         size = os.fstat(self._stderr.fileno()).st_size
         return os.pread(self._stderr.fileno(), size, 0).decode(errors="replace")
 
+    def _ended(self, flags):
+        """Takes its exit status, here alone: Popen would throw the usage away."""
+        if self.popen.returncode is None:
+            pid, status, usage = os.wait4(self.pid, flags)
+            if pid:
+                self.popen.returncode, self.usage = os.waitstatus_to_exitcode(status), usage
+        return self.popen.returncode is not None
+
     def running(self):
-        return self.popen.poll() is None
+        return not self._ended(os.WNOHANG)
 
     def kill(self, number):
-        self.popen.send_signal(number)
+        """Sends it a signal, if it has not ended."""
+        if self.running():
+            os.kill(self.pid, number)
 
     def wait(self, seconds):
         """Waits for its end and returns the exit status. Fails when that takes longer than SECONDS."""
         if self.running():
-            # Popen.wait() looks only every 50 ms, too coarse for a test that measures how long an end takes.
+            # At the very moment of its end: a test may measure how long that takes.
             descriptor = os.pidfd_open(self.pid)
             try:
                 ended = select.select([descriptor], [], [], seconds)[0]
@@ -199,14 +230,16 @@ class Process(Resource):
                 os.close(descriptor)
             if not ended:
                 raise AssertionError(f"{self.args[0]} did not end within {seconds} s; it said: {self.stderr()!r}")
-        return self.popen.wait()
+            self._ended(0)
+        return self.popen.returncode
+
+    def cpu_seconds(self):
+        return self.usage.ru_utime + self.usage.ru_stime
 
     def _undo(self):
-        if self.running():
-            with contextlib.suppress(ProcessLookupError):
-                self.popen.send_signal(signal.SIGCONT)
-                self.popen.kill()
-        self.popen.wait()
+        self.kill(signal.SIGCONT)
+        self.kill(signal.SIGKILL)
+        self._ended(0)
         for stream in (self.popen.stdin, self.popen.stdout):
             if stream:
                 stream.close()

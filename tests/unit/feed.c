@@ -100,6 +100,8 @@ bool wh_rig_mount(struct wh_rig *rig, uint64_t bytes)
 	char options[64];
 	snprintf(options, sizeof(options), "size=%llu,mode=700", (unsigned long long)bytes);
 	rig->mounted = mount("none", rig->directory, "tmpfs", 0, options) == 0;
+	if (!rig->mounted)
+		print_message("skipped: cannot mount a tmpfs: %s\n", strerror(errno));
 	return rig->mounted;
 }
 

@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <sched.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/config.h"
@@ -79,6 +81,11 @@ static void what_makes_no_sense_is_refused(void **state)
 	refuse(&config, "-i");
 	config.replay_file = "x.pcap";
 	accept(&config);
+	config.direction = WH_DIRECTION_OUT;
+	refuse(&config, "-Q");
+	config.direction = WH_DIRECTION_BOTH;
+	config.no_promiscuous = true;
+	refuse(&config, "-p");
 	config.interface_count = 1;
 	refuse(&config, "-r");
 	config = good();
@@ -86,6 +93,27 @@ static void what_makes_no_sense_is_refused(void **state)
 	refuse(&config, "--cpus");
 	config.cpu_list = "0";
 	accept(&config);
+}
+
+/* For adapters the topology looks at the list when they are opened. */
+static void cpus_of_a_replay_must_be_there(void **state)
+{
+	(void)state;
+	struct wh_config config = good();
+	config.interface_count = 0;
+	config.replay_file = "x.pcap";
+	config.cpus = WH_CPUS_LIST;
+	cpu_set_t allowed;
+	char list[32];
+	assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		snprintf(list, sizeof(list), "%zu", cpu);
+		config.cpu_list = list;
+		if (CPU_ISSET(cpu, &allowed))
+			accept(&config);
+		else
+			refuse(&config, "--cpus");
+	}
 }
 
 static void numbers_have_bounds(void **state)
@@ -317,7 +345,7 @@ static void sizes_that_do_not_fit_together(void **state)
 		{ MIB, 512 * KIB, 100000000, 0, "--block-size" },
 		{ MIB, 256 * KIB, 100000000, 0, NULL },
 		{ MIB, 4096, 100000000, 0, NULL },
-		{ UINT64_MAX, 4096, 100000000, 0, "--block-size" },
+		{ UINT64_MAX, 4096, 100000000, 0, "-B" },
 		{ MIB, 256 * KIB, 256 * KIB + 16 * KIB, 0, NULL },
 		{ MIB, 256 * KIB, 256 * KIB + 16 * KIB - 1, 0, "-C" },
 		{ MIB, 0, 1, 0, "-C" },
@@ -345,17 +373,38 @@ static void sizes_that_do_not_fit_together(void **state)
 	}
 }
 
+/* Half of the memory, for all adapters together, whatever their rings are divided into. */
+static void rings_leave_half_of_the_memory(void **state)
+{
+	(void)state;
+	for (uint32_t adapters = 0; adapters <= 64; adapters++)
+		for (uint32_t fanout = 1; fanout <= 8; fanout++) {
+			struct wh_config config = good();
+			struct wh_ring_geometry geometry;
+			struct wh_error error = { 0 };
+			config.fanout = fanout;
+			config.ring_bytes = 8 * GIB / (adapters != 0 ? adapters : 1);
+			assert_int_equal(choose(&config, adapters, 16 * GIB, &geometry, &error), WH_OK);
+			config.ring_bytes++;
+			assert_int_equal(choose(&config, adapters, 16 * GIB, &geometry, &error), WH_ERR_INPUT);
+			assert_non_null(strstr(error.text, "-B"));
+			assert_null(strchr(error.text, '\n'));
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_the_documented_ones),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
+		cmocka_unit_test(cpus_of_a_replay_must_be_there),
 		cmocka_unit_test(numbers_have_bounds),
 		cmocka_unit_test(standard_output_is_one_stream),
 		cmocka_unit_test(format_follows_the_name),
 		cmocka_unit_test(strings_are_copied),
 		cmocka_unit_test(every_file_size_with_every_ring),
 		cmocka_unit_test(rings_share_the_memory),
+		cmocka_unit_test(rings_leave_half_of_the_memory),
 		cmocka_unit_test(fan_out_shares_the_ring),
 		cmocka_unit_test(sizes_that_do_not_fit_together),
 	};

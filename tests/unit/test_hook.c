@@ -163,6 +163,24 @@ static void place_in_the_world(void **state)
 	check_log(fixture, "19\nSigBlk:\t0000000000000000\n0\n/dev/null\n");
 }
 
+/* What the terminal sends to our process group is not for the command. */
+static void process_group_of_its_own(void **state)
+{
+	struct fixture *fixture = *state;
+	hooks_open(fixture, "read -r pid name run parent group rest < /proc/$$/stat; echo $group >> $LOG; "
+			    "test $group = $$ && echo own >> $LOG");
+	hook_add(fixture, "x");
+	pid_t child_group = 0;
+	char word[8] = "";
+	assert_null(hook_reap(fixture));
+	FILE *log = fopen(fixture->log, "re");
+	assert_non_null(log);
+	assert_int_equal(fscanf(log, "%d %7s", &child_group, word), 2);
+	fclose(log);
+	assert_int_not_equal(child_group, getpgrp());
+	assert_string_equal(word, "own");
+}
+
 static void failures_are_told(void **state)
 {
 	struct fixture *fixture = *state;
@@ -238,7 +256,7 @@ int main(void)
 		WITH_FIXTURE(one_at_a_time_and_in_order), WITH_FIXTURE(paths_arrive_whole),
 		WITH_FIXTURE(place_in_the_world),         WITH_FIXTURE(failures_are_told),
 		WITH_FIXTURE(a_command_that_is_none),     WITH_FIXTURE(reaping_too_early),
-		WITH_FIXTURE(the_end_leaves_nothing_out),
+		WITH_FIXTURE(the_end_leaves_nothing_out), WITH_FIXTURE(process_group_of_its_own),
 	};
 	return cmocka_run_group_tests_name("hook", tests, NULL, NULL);
 }

@@ -388,6 +388,44 @@ static void lost_events_are_made_good_by_the_list(void **state)
 	wh_interface_watch_close(watch);
 }
 
+/* However many events there are, a call comes back after some of them, and the next ones tell the rest in order. */
+static void a_call_reads_a_part_of_many_events(void **state)
+{
+	(void)state;
+	need_namespace();
+	struct wh_interface_watch *watch;
+	struct wh_error error = { 0 };
+	assert_int_equal(wh_interface_watch_open(&watch, &error), WH_OK);
+	make_veth("whm0", "whm1");
+	for (int i = 0; i < 150; i++)
+		set_up("whm0", i % 2 == 0);
+	remove_link("whm0");
+	size_t total = 0, calls = 0;
+	do {
+		assert_false(read_events(watch));
+		assert_in_range(events.count, 1, 64);
+		total += events.count;
+		calls++;
+	} while (last_event("whm0") == NULL || last_event("whm0")->kind != WH_INTERFACE_REMOVED);
+	assert_true(total > 150);
+	assert_true(calls >= 3);
+
+	/* Lost ones are made good when the others are read, in however many calls. */
+	int enough = 200 * 1024;
+	assert_int_equal(setsockopt(wh_interface_watch_fd(watch), SOL_SOCKET, SO_RCVBUF, &enough, sizeof(enough)), 0);
+	make_veth("whm0", "whm1");
+	for (int i = 0; i < 1000; i++)
+		set_up("whm0", i % 2 == 0);
+	make_veth("whm2", "whm3");
+	for (calls = 1; !read_events(watch); calls++)
+		assert_in_range(calls, 1, 1000);
+	assert_true(calls > 1);
+	assert_non_null(last_event("whm3"));
+	remove_link("whm0");
+	remove_link("whm2");
+	wh_interface_watch_close(watch);
+}
+
 /* The watch asks the namespace that it was opened in, wherever the thread that reads it is by then. */
 static void the_watch_stays_in_its_namespace(void **state)
 {
@@ -523,6 +561,7 @@ int main(void)
 		cmocka_unit_test(a_veth_pair_comes_up_and_vanishes),
 		cmocka_unit_test(a_renamed_adapter_keeps_its_index),
 		cmocka_unit_test(lost_events_are_made_good_by_the_list),
+		cmocka_unit_test(a_call_reads_a_part_of_many_events),
 		cmocka_unit_test(the_watch_stays_in_its_namespace),
 		cmocka_unit_test(leaving_a_bridge_is_not_leaving_the_machine),
 		cmocka_unit_test(counters_follow_the_traffic),

@@ -485,6 +485,9 @@ static void test_contradictions(void **state)
 	check_bad("-i eth0", "-w PATH");
 	check_bad("-i eth0 -r in.pcap -w x", "give one of the two");
 	check_bad("-r - -F - -w x", "standard input");
+	check_bad("-r in.pcap -w x -Q in", "leave out -Q");
+	check_bad("-r in.pcap -w x -Q out", "leave out -Q");
+	check_bad("-r in.pcap -w x -p", "leave out -p");
 	check_bad(BASE "-W 3", "-W needs a rotation");
 	check_bad(BASE "-q -v", "give one of the two");
 	check_bad(BASE "--on-low-space recycle --min-free 0", "--min-free more than 0");

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "blocks.h"
@@ -394,6 +395,141 @@ static void what_cannot_be_read_is_refused(void **state)
 	assert_int_equal(drain(fixture, NULL), 1);
 }
 
+static void a_mistake_in_a_filter_is_shown(void **state)
+{
+	static const struct {
+		const char *filter, *said;
+	} cases[] = {
+		{ "ip and (tcp or", " (at character 15: it ends too soon)" },
+		{ "ip and (tcp or  ", " (at character 17: it ends too soon)" },
+		{ "tcp port", " (at character 9: it ends too soon)" },
+		{ "tcp[13", " (at character 7: it ends too soon)" },
+		{ "((tcp[(12", " (at character 10: it ends too soon)" },
+		{ "tcp port port 80", " (at character 10: \"port 80\")" },
+		{ "ip and foo", " (at character 8: \"foo\")" },
+		{ "ip and and tcp", " (at character 8: \"and tcp\")" },
+		{ "tcp port 80 and upd port 53", " (at character 17: \"upd port 53\")" },
+		{ "port 80 and (upd port 53)", " (at character 14: \"upd port 53)\")" },
+		{ "tcp prot 80", " (at character 5: \"prot 80\")" },
+		{ "prot 80", " (at character 1: \"prot 80\")" },
+		{ "ip or (tcp))", " (at character 12: \")\")" },
+		{ "()", " (at character 2: \")\")" },
+		{ "tcp[13]&&&2", " (at character 8: \"&&&2\")" },
+		{ "host 1.2.3.4 and\tport http port", " (at character 28: \"port\")" },
+		{ "net 10.0.0.1/8 or net 10.0.0.1/80", " (at character 5: \"10.0.0.1/8 or net 10.0.0.1/80\")" },
+		{ "tcp port 70000", "> 65535" },
+	};
+	struct fixture *fixture = *state;
+	file_make(fixture, 1, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct wh_error error = { 0 };
+		struct wh_source *source;
+		fixture->config.filter = cases[i].filter;
+		assert_int_equal(wh_source_replay_open(&fixture->config, &source, &error), WH_ERR_INPUT);
+		size_t length = strlen(error.text), end = strlen(cases[i].said);
+		if (length < end || strcmp(error.text + length - end, cases[i].said) != 0)
+			fail_msg("\"%s\" does not end with \"%s\"", error.text, cases[i].said);
+	}
+}
+
+/* A thousand hosts, as programs write them: an answer at once, and no place. */
+static void a_mistake_in_a_long_filter(void **state)
+{
+	static char filter[40000];
+	struct fixture *fixture = *state;
+	file_make(fixture, 1, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	size_t length = 0;
+	for (int i = 0; i < 1000; i++)
+		length +=
+		    (size_t)snprintf(filter + length, sizeof(filter) - length, "host 10.1.%d.%d or ", i / 250, i % 250);
+	fixture->config.filter = filter;
+	struct wh_error error = { 0 };
+	struct wh_source *source;
+	uint64_t before = wh_ns_monotonic();
+	assert_int_equal(wh_source_replay_open(&fixture->config, &source, &error), WH_ERR_INPUT);
+	assert_true(wh_ns_monotonic() - before < WH_NS_PER_SECOND);
+	assert_non_null(strstr(error.text, "syntax error"));
+	assert_null(strstr(error.text, "at character"));
+	/* The longest for which it is looked for, and that at its very end. */
+	for (length = 4096 - 4; memcmp(filter + length, " or ", 4) != 0;)
+		length--;
+	filter[length + 4] = '\0';
+	before = wh_ns_monotonic();
+	assert_int_equal(wh_source_replay_open(&fixture->config, &source, &error), WH_ERR_INPUT);
+	assert_true(wh_ns_monotonic() - before < WH_NS_PER_SECOND);
+	assert_non_null(strstr(error.text, "it ends too soon"));
+}
+
+static void *waker_main(void *argument)
+{
+	struct wh_source *source = argument;
+	const struct timespec moment = { .tv_nsec = 100 * 1000 * 1000 };
+	nanosleep(&moment, NULL);
+	source->ops->wake(source);
+	return NULL;
+}
+
+/* A pipe falls silent in the middle of a frame: the end that is asked for then comes, with all that was whole. PATH
+ * names the pipe, which is descriptor FD. */
+static void silent_pipe(struct fixture *fixture, const char *path, int fd)
+{
+	int ends[2];
+	uint8_t bytes[4096];
+	file_make(fixture, 5, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	FILE *file = fopen(fixture->path, "rb");
+	assert_non_null(file);
+	size_t length = fread(bytes, 1, sizeof(bytes), file);
+	fclose(file);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(write(ends[1], bytes, length), length);
+	assert_int_equal(write(ends[1], bytes + 24, 7), 7);
+	int before = dup(fd);
+	assert_int_equal(dup2(ends[0], fd), fd);
+	fixture->config.path = path;
+	replay_open(fixture);
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, waker_main, fixture->source), 0);
+	assert_int_equal(drain(fixture, NULL), 5);
+	pthread_join(thread, NULL);
+	assert_string_equal(fixture->source->problem, "");
+	fixture->source->ops->close(fixture->source);
+	fixture->source = NULL;
+	if (before >= 0) {
+		dup2(before, fd);
+		close(before);
+	} else {
+		close(fd);
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void silence_can_be_ended(void **state)
+{
+	silent_pipe(*state, "-", STDIN_FILENO);
+	silent_pipe(*state, "/dev/fd/99", 99);
+}
+
+/* The same bytes through a pipe that comes to its end by itself. */
+static void pipe_that_ends(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, FRAMES, 3000, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	char command[128];
+	snprintf(command, sizeof(command), "cat %s", fixture->path);
+	FILE *cat = popen(command, "r");
+	assert_non_null(cat);
+	int before = dup(STDIN_FILENO);
+	assert_int_equal(dup2(fileno(cat), STDIN_FILENO), STDIN_FILENO);
+	fixture->config.path = "-";
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), FRAMES);
+	assert_string_equal(fixture->source->problem, "");
+	dup2(before, STDIN_FILENO);
+	close(before);
+	pclose(cat);
+}
+
 static void stop_lets_nothing_more_in(void **state)
 {
 	struct fixture *fixture = *state;
@@ -490,6 +626,10 @@ int main(void)
 		WITH_FIXTURE(captured_is_never_more_than_there_was),
 		WITH_FIXTURE(empty_file),
 		WITH_FIXTURE(what_cannot_be_read_is_refused),
+		WITH_FIXTURE(a_mistake_in_a_filter_is_shown),
+		WITH_FIXTURE(a_mistake_in_a_long_filter),
+		WITH_FIXTURE(silence_can_be_ended),
+		WITH_FIXTURE(pipe_that_ends),
 		WITH_FIXTURE(stop_lets_nothing_more_in),
 		WITH_FIXTURE(waiting_ends),
 		WITH_FIXTURE(made_up_frames),
