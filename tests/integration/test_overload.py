@@ -13,6 +13,8 @@ import case
 import rig
 
 SIZE = 1414
+SLOT = 1504  # what a frame takes in the ring, with the kernel's header
+LARGE_RING_KIB = 49152  # large enough that the ring is left alone for a while, and that writes are joined
 
 
 class Overload(case.Case):
@@ -62,6 +64,30 @@ class Overload(case.Case):
         frames, outcome = self.stall(output="trace.pcap")
         self.assertAdmitted(outcome, frames, pcapng=False, size=SIZE)
 
+    def test_stopped_process_large_ring(self):
+        """Stops it several times, while it leaves the ring alone in the midst of even traffic."""
+        held = LARGE_RING_KIB * 1024 // SLOT
+        rate = self.rate(0, 250000)["rate"]
+        # Longer than it takes to fill the ring.
+        stopped, going, stops = max(0.3, 1.5 * held / rate), 0.4, 3 if self.full_size() else 1
+        frames = int(rate * (stops * (stopped + going) + going))
+        pair = self.pair()
+        capture = self.capture(pair.RIGHT, "-B", str(LARGE_RING_KIB), namespace=pair.right)
+        blast = self.blast(pair.left, pair.LEFT, count=frames, size=SIZE, rate=rate)
+        lost = 0
+        for number in range(stops):
+            blast.wait_sent(int(rate * (going + number * (stopped + going))))
+            capture.kill(signal.SIGSTOP)
+            before = blast.sent()
+            time.sleep(stopped)
+            lost += max(0, blast.sent() - before - held)
+            capture.kill(signal.SIGCONT)
+        self.assertEqual(blast.result()["sent"], frames)
+        outcome = capture.stop()
+        self.assertAdmitted(outcome, frames, size=SIZE)
+        self.assertGreater(lost, 0, "the ring held all that came while nobody looked")
+        self.assertGreaterEqual(outcome.stats["frames_dropped"], lost)
+
     def test_loss_at_the_end(self):
         """Frames that are dropped after the last one that is kept have no frame behind them to carry the count."""
         pair = self.pair()
@@ -100,14 +126,17 @@ class Overload(case.Case):
             self.assertEqual(stats["received"], sent)
             self.assertGreater(stats["dropped"], 0, "there was no overload")
 
-    def slow_sink(self, *options):
-        """Writes to a disk that takes a seventh of what comes."""
+    def slow_sink(self, *options, ring_kib=4096):
+        """Writes to a disk that takes a seventh of what comes, or enough that the ring is not long in emptying."""
         rate = self.rate(0, 100000)["rate"]
+        able = max(rate * SIZE // 7, ring_kib * 1024 // 4)
         disk = self.enterContext(rig.Disk(self.scratch, 1500))
-        limit = self.enterContext(rig.WriteLimit(disk.device, rate * SIZE // 7))
+        limit = self.enterContext(rig.WriteLimit(disk.device, able))
         pair = self.pair()
-        frames = self.frames(0.4)
-        capture = self.capture(pair.RIGHT, "-B", "4096", *options, namespace=pair.right, directory=disk.path)
+        # What comes too much fills the ring twice at least.
+        held = ring_kib * 1024 // SLOT
+        frames = max(self.frames(0.4), int(2 * held / (1 - able / (rate * SIZE))))
+        capture = self.capture(pair.RIGHT, "-B", str(ring_kib), *options, namespace=pair.right, directory=disk.path)
         limit.add(capture.pid)
         blast = self.blast(pair.left, pair.LEFT, count=frames, size=SIZE, rate=rate)
         self.assertEqual(blast.result()["sent"], frames)
@@ -120,6 +149,9 @@ class Overload(case.Case):
 
     def test_slow_disk_small_files(self):
         self.slow_sink("-C", "10")
+
+    def test_slow_disk_large_ring(self):
+        self.slow_sink(ring_kib=LARGE_RING_KIB)
 
 
 if __name__ == "__main__":

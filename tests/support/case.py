@@ -4,9 +4,9 @@
 import argparse
 import concurrent.futures
 import os
+import re
 import shutil
 import sys
-import tempfile
 import unittest
 
 import rig
@@ -58,11 +58,14 @@ class Case(unittest.TestCase):
         less, frames must be lost, by any tool, and the sender is held to half of what the disk did when it was
         measured, for it has to keep that up for long.
         """
-        able = rig.disk_rate(self.scratch)
         rates = [rate for rate in (wanted, self.options.rate) if rate]
-        if able < min(600000 * size, 2.5e9):
-            rates.append(int(able / 2 / size))
+        if self.is_too_fast(size):
+            rates.append(int(rig.disk_rate(self.scratch) / 2 / size))
         return {"rate": min(rates)} if rates else {}
+
+    def is_too_fast(self, size):
+        """Whether a core sends frames of SIZE bytes faster than this disk takes them."""
+        return rig.disk_rate(self.scratch) < min(600000 * size, 2.5e9)
 
     def assertNumbers(self, counted, **expected):
         """Compares fields of what count() found, all at once, and shows all of it when one differs."""
@@ -78,6 +81,20 @@ class Case(unittest.TestCase):
                            libpcap_differs=0, chunk_errors=0, chunk_gaps=0)
         if counted["chunks"]:
             self.assertNumbers(counted, outside_chunks=0, chunk_frames=counted["frames"], sessions=1)
+        self.assertLibpcapReads(counted)
+
+    def assertLibpcapReads(self, counted):
+        """libpcap found every frame of every file; but of one with several link types, which it refuses.
+
+        Of a file that was cut off, it finds those as well that lie in the chunk which is not complete.
+        """
+        for each in counted["each"]:
+            if len({interface["linktype"] for interface in each["interfaces"]}) > 1:
+                continue
+            if each["state"] == "whole":
+                self.assertEqual(each["libpcap_frames"], each["frames"], each)
+            else:
+                self.assertGreaterEqual(each["libpcap_frames"], each["frames"], each)
 
     def assertComplete(self, counted, sent, ordered=True):
         """Each of the numbers 1 to SENT is there once, in order, and nothing else is."""
@@ -120,24 +137,29 @@ class Case(unittest.TestCase):
                 (found["received"], found["dropped"], found["written"]),
             )
 
-    def assertOpens(self, files, tools=("tcpdump", "tshark", "capinfos")):
-        """Each file alone is read by TOOLS without an error or a warning."""
+    def assertOpens(self, files, tools=("tcpdump", "tshark", "capinfos"), counted=None):
+        """Each file alone is read by TOOLS without an error or a warning, and those that count find all of its frames.
+
+        COUNTED is what count() finds in the files, where that is known already.
+        """
         commands = {
             "tcpdump": ["tcpdump", "--count", "-r"],
             "tshark": ["tshark", "-n", "-q", "-z", "io,stat,0", "-r"],
-            "capinfos": ["capinfos"],
+            "capinfos": ["capinfos", "-M"],
         }
-        jobs = []
+        told = {"tcpdump": r"^(\d+) packets?$", "capinfos": r"^Number of packets:\s+(\d+)$"}
         for tool in tools:
-            if shutil.which(tool) is None:
-                print(f"({tool} is not installed: not tried)")
-                continue
-            jobs += [(tool, path) for path in files]
+            self.assertIsNotNone(shutil.which(tool), f"{tool} is not installed")
+        frames = {each["file"]: each["frames"] for each in (counted or self.count(files))["each"]}
+        jobs = [(tool, path) for tool in tools for path in files]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             runs = pool.map(lambda job: rig.run(*commands[job[0]], job[1], check=False), jobs)
             for (tool, path), done in zip(jobs, runs):
                 said = [line for line in done.stderr.splitlines() if not self._is_greeting(line, path)]
                 self.assertEqual((done.returncode, said), (0, []), f"{tool} {path}")
+                if tool in told:
+                    found = re.findall(told[tool], done.stdout, re.MULTILINE)
+                    self.assertEqual(found, [str(frames[path])], f"{tool} {path}: {done.stdout}")
 
     @staticmethod
     def _is_greeting(line, path):
@@ -156,8 +178,7 @@ def _parse(arguments):
     options = parser.parse_args(arguments)
     options.bin = os.path.abspath(options.bin)
     if options.scratch is None:
-        beside = os.path.join(os.path.dirname(options.bin), "scratch")
-        options.scratch = tempfile.gettempdir() if "TMPDIR" in os.environ else beside
+        options.scratch = rig.default_scratch(options.bin)
     return options
 
 

@@ -5,7 +5,8 @@
  *
  * Reads capture files, in the order given, and says what is in them: which numbered frames (numbered.h, as sent by
  * wh-test-blast with the same --size, --mix and --vlan), what they say of losses, and whether the files are whole.
- * Blocks are walked by walk.c; each packet is read by libpcap too, and the two must agree in every byte.
+ * Blocks are walked by walk.c; each packet is read by libpcap too, and the two must agree in every byte. A packet that
+ * libpcap does not get to is a difference, unless the file has several link types, which it refuses.
  *
  * --from and --count tell which numbers there should be. --only and --interface leave out frames of the other
  * direction (epb_flags) or of other interfaces (if_name); those count as "skipped".
@@ -50,6 +51,7 @@ struct source {
 struct second_reader {
 	pcap_t *pcap;
 	uint64_t frames, differs;
+	bool failed; /* it had no packet where the walker had one: counted once for a file */
 	char error[PCAP_ERRBUF_SIZE];
 };
 
@@ -89,11 +91,34 @@ static void complain(char *complaint, const struct counter *counter, uint64_t of
 		snprintf(complaint, COMPLAINT_BYTES, "%s at offset %llu: %s", counter->path, llu(offset), why);
 }
 
-static void compare_readers(struct counter *counter, const struct wh_walk_frame *frame)
+/* libpcap's interface has one link type for all of a file: it refuses a file with several. */
+static bool has_several_link_types(const struct wh_walk *walk)
+{
+	for (uint32_t i = 1; i < walk->interface_count; i++)
+		if (walk->interfaces[i].link_type != walk->interfaces[0].link_type)
+			return true;
+	return false;
+}
+
+/* libpcap has no packet where the walker has one. What it says behind the last packet, as of a file that was cut off
+ * within a block, is no matter. */
+static void second_failed(struct counter *counter, const struct wh_walk *walk, const struct wh_walk_frame *frame)
 {
 	struct second_reader *second = &counter->second;
-	if (second->pcap == NULL)
+	if (second->failed || has_several_link_types(walk))
 		return;
+	second->failed = true;
+	second->differs++;
+	complain(counter->totals.complaint, counter, frame->offset, "libpcap reads no packet here");
+}
+
+static void compare_readers(struct counter *counter, const struct wh_walk *walk, const struct wh_walk_frame *frame)
+{
+	struct second_reader *second = &counter->second;
+	if (second->pcap == NULL) {
+		second_failed(counter, walk, frame);
+		return;
+	}
 	struct pcap_pkthdr *header;
 	const u_char *data;
 	int result = pcap_next_ex(second->pcap, &header, &data);
@@ -102,6 +127,7 @@ static void compare_readers(struct counter *counter, const struct wh_walk_frame 
 			 result == PCAP_ERROR ? pcap_geterr(second->pcap) : "ends before the walker does");
 		pcap_close(second->pcap);
 		second->pcap = NULL;
+		second_failed(counter, walk, frame);
 		return;
 	}
 	second->frames++;
@@ -118,6 +144,7 @@ static void open_second(struct counter *counter)
 {
 	struct second_reader *second = &counter->second;
 	second->frames = second->differs = 0;
+	second->failed = false;
 	second->error[0] = '\0';
 	second->pcap =
 	    pcap_open_offline_with_tstamp_precision(counter->path, PCAP_TSTAMP_PRECISION_NANO, second->error);
@@ -279,7 +306,7 @@ static void on_frame(void *context, const struct wh_walk *walk, const struct wh_
 {
 	struct counter *counter = context;
 	const struct orders *orders = counter->orders;
-	compare_readers(counter, frame);
+	compare_readers(counter, walk, frame);
 	note_in_chunk(counter, frame);
 	if (!note_any(counter, walk, frame))
 		return;
