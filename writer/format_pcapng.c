@@ -15,7 +15,7 @@ enum { OPTION_HEAD = 4, FLAGS_BYTES = 8, DROPCOUNT_BYTES = 12, TRAILER_BYTES = 4
 /* A frame costs about this much less once it is compacted: the dead space of its slot, less what its record needs. */
 enum { SAVED_PER_FRAME = 44 };
 
-enum { FETCH_FRAMES = 8 };
+enum { FETCH_FRAMES = 16 };
 
 /* An Enhanced Packet Block whose options and length are still open. */
 struct record {
@@ -69,11 +69,14 @@ enum wh_transcription wh_transcription_choose(uint32_t frames, uint32_t used_byt
 static inline struct record record_open(uint8_t *data, const struct wh_slot *slot, uint32_t interface, uint64_t lost)
 {
 	uint8_t *start = data - WH_EPB_HEADER;
-	const uint32_t header[WH_EPB_HEADER / 4] = { WH_PCAPNG_EPB,      0,
-						     interface,          (uint32_t)(slot->ns >> 32),
-						     (uint32_t)slot->ns, slot->captured,
-						     slot->original };
-	memcpy(start, header, sizeof(header));
+	/* Field by field: a copy of a struct put together on the stack would wait for its parts to be stored. */
+	put32(start, WH_PCAPNG_EPB);
+	put32(start + 4, 0);
+	put32(start + 8, interface);
+	put32(start + 12, (uint32_t)(slot->ns >> 32));
+	put32(start + 16, (uint32_t)slot->ns);
+	put32(start + 20, slot->captured);
+	put32(start + 24, slot->original);
 	uint8_t *end = data + slot->captured;
 	uint32_t padding = -slot->captured & 3;
 	for (uint32_t i = 0; i < padding; i++)
