@@ -543,6 +543,28 @@ class Fanout(case.Case):
                     self.assertGreaterEqual(number, last[number % flows])
                     last[number % flows] = number
 
+    def both_ways(self, *options):
+        """Numbers that were marked in and out on an adapter with an address, to and from which as many were sent."""
+        net = self.pair(addresses=True)
+        capture = self.capture(net.RIGHT, "--fanout", "2", *options, namespace=net.right)
+        for space, address in ((net.left, net.RIGHT_IP), (net.right, net.LEFT_IP)):
+            with space.entered():
+                sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with sender:
+                for number in range(50):
+                    sender.sendto(MARK + b"%d" % number, (address, 4000))
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        found = marked(outcome.files)
+        return found.get((net.RIGHT, "in")), found.get((net.RIGHT, "out"))
+
+    def test_direction_over_two_threads(self):
+        """A fan-out group takes frames by a hook of its own, which knows nothing of the members' direction."""
+        every = once(range(50))
+        self.assertEqual(self.both_ways(), (every, every))
+        self.assertEqual(self.both_ways("-Q", "in"), (every, None))
+        self.assertEqual(self.both_ways("-Q", "out"), (None, every))
+
     def test_numbers_over_two_threads(self):
         net = self.pair()
         frames = self.frames(0.2)
