@@ -140,6 +140,10 @@ static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *
 		status = ports_list(capture, error);
 	if (status == WH_OK)
 		status = wh_settings_ring_choose(&capture->settings, atomic_load(&capture->port_count), memory, error);
+	/* Making the rings may take a second, so whoever has no room is told before. As another user (-Z) it cannot be
+	 * known yet; the chain is looked at again in any case when it is opened. */
+	if (status == WH_OK && config->drop_to_user == NULL && atomic_load(&capture->port_count) > 0)
+		status = wh_output_check(capture, capture->ports[0]->name, error);
 	if (status == WH_OK)
 		status = topology_open(capture, error);
 	return status == WH_OK ? ports_open(capture, error) : status;

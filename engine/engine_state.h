@@ -112,6 +112,8 @@ void wh_capture_report(struct wh_capture *capture, int severity, const char *for
  * the capture runs must be started by wh_output_start() or given back by wh_output_discard() before the next call. */
 enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struct wh_output **output,
 			     struct wh_error *error);
+/* Whether files for an adapter called NAME can be made where they are to be; see wh_writer_check(). */
+enum wh_status wh_output_check(struct wh_capture *capture, const char *name, struct wh_error *error);
 /* Starts a chain that was opened while the capture runs; only from then on is it one of the capture's. */
 enum wh_status wh_output_start(struct wh_capture *capture, struct wh_output *output, struct wh_error *error);
 /* Gives back a chain that was opened while the capture runs and could not be started. */

@@ -47,19 +47,10 @@ static void output_publish(struct wh_capture *capture)
 	atomic_fetch_add_explicit(&capture->output_count, 1, memory_order_release);
 }
 
-enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struct wh_output **output,
-			     struct wh_error *error)
+/* What the writer of the chain for an adapter called NAME is told. */
+static struct wh_writer_config writer_config(struct wh_capture *capture, const char *name, struct wh_output *output)
 {
 	const struct wh_config *config = &capture->settings.config;
-	uint32_t count = atomic_load_explicit(&capture->output_count, memory_order_relaxed);
-	if (!config->per_interface && count > 0) {
-		*output = &capture->outputs[0];
-		return WH_OK;
-	}
-	if (count == WH_PORTS_MOST)
-		return wh_error_set(error, WH_ERR_MEMORY, "too many adapters for one capture");
-	struct wh_output *made = &capture->outputs[count];
-	made->capture = capture;
 	struct wh_writer_config writer = {
 		.path = config->output,
 		.tag = config->per_interface ? name : NULL,
@@ -81,9 +72,32 @@ enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struc
 		.application = "wirehaul " WIREHAUL_VERSION,
 		.filter = config->filter,
 		.event = writer_event,
-		.event_context = made,
+		.event_context = output,
 	};
 	memcpy(writer.operating_system, capture->operating_system, sizeof(writer.operating_system));
+	return writer;
+}
+
+enum wh_status wh_output_check(struct wh_capture *capture, const char *name, struct wh_error *error)
+{
+	const struct wh_writer_config writer = writer_config(capture, name, NULL);
+	return wh_writer_check(&writer, error);
+}
+
+enum wh_status wh_output_for(struct wh_capture *capture, const char *name, struct wh_output **output,
+			     struct wh_error *error)
+{
+	const struct wh_config *config = &capture->settings.config;
+	uint32_t count = atomic_load_explicit(&capture->output_count, memory_order_relaxed);
+	if (!config->per_interface && count > 0) {
+		*output = &capture->outputs[0];
+		return WH_OK;
+	}
+	if (count == WH_PORTS_MOST)
+		return wh_error_set(error, WH_ERR_MEMORY, "too many adapters for one capture");
+	struct wh_output *made = &capture->outputs[count];
+	made->capture = capture;
+	const struct wh_writer_config writer = writer_config(capture, name, made);
 	enum wh_status status = wh_writer_open(&writer, &made->writer, error);
 	if (status != WH_OK)
 		return status;

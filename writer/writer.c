@@ -71,12 +71,13 @@ static enum wh_status sink_open(struct wh_writer *writer, struct wh_error *error
 	return wh_sink_portable_open(&writer->sink, error);
 }
 
-enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_writer **opened, struct wh_error *error)
+/* A writer that has looked at nothing yet. */
+static struct wh_writer *writer_new(const struct wh_writer_config *config)
 {
 	struct wh_writer *writer =
 	    aligned_alloc(WH_CACHE_LINE, (sizeof(*writer) + WH_CACHE_LINE - 1) & ~(size_t)(WH_CACHE_LINE - 1));
 	if (writer == NULL)
-		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+		return NULL;
 	memset(writer, 0, sizeof(*writer));
 	writer->config = *config;
 	writer->directory_fd = -1;
@@ -91,15 +92,39 @@ enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_w
 		writer->jobs[i].next_free = writer->free_jobs;
 		writer->free_jobs = &writer->jobs[i];
 	}
+	return writer;
+}
+
+static enum wh_status place_check(struct wh_writer *writer, struct wh_error *error)
+{
+	if (writer->to_stream)
+		return WH_OK;
+	enum wh_status status = wh_chain_name_parse(writer->config.path, writer->config.tag, &writer->name, error);
+	return status == WH_OK ? directory_check(writer, error) : status;
+}
+
+enum wh_status wh_writer_check(const struct wh_writer_config *config, struct wh_error *error)
+{
+	struct wh_writer *writer = writer_new(config);
+	if (writer == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	enum wh_status status = place_check(writer, error);
+	wh_writer_close(writer);
+	return status;
+}
+
+enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_writer **opened, struct wh_error *error)
+{
+	struct wh_writer *writer = writer_new(config);
+	if (writer == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
 	writer->inputs = calloc(WH_WRITER_TABLE, sizeof(struct wh_input *));
 	writer->interfaces = calloc(WH_WRITER_TABLE, sizeof(*writer->interfaces));
 	enum wh_status status = WH_OK;
 	if (writer->inputs == NULL || writer->interfaces == NULL)
 		status = wh_error_set(error, WH_ERR_MEMORY, "out of memory");
-	if (status == WH_OK && !writer->to_stream)
-		status = wh_chain_name_parse(config->path, config->tag, &writer->name, error);
-	if (status == WH_OK && !writer->to_stream)
-		status = directory_check(writer, error);
+	if (status == WH_OK)
+		status = place_check(writer, error);
 	if (status == WH_OK)
 		status =
 		    wh_pool_open(&writer->pool, WH_WRITER_BUFFERS, writer->buffer_bytes + WH_STREAM_STAGE_BYTES, error);

@@ -94,6 +94,10 @@ struct wh_writer_totals {
 
 struct wh_writer;
 
+/* Checks the path, the directory and its free space as wh_writer_open() does, and nothing else. For an early word,
+ * before what takes time is done. Any thread. */
+WH_MUST_CHECK enum wh_status wh_writer_check(const struct wh_writer_config *config, struct wh_error *error);
+
 /* Checks the path, the directory and its free space, and opens a sink. Creates nothing. The caller owns *WRITER. */
 WH_MUST_CHECK enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_writer **writer,
 					    struct wh_error *error);
