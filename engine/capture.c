@@ -133,7 +133,7 @@ static uint64_t announce_due(struct wh_capture_thread *capture, uint64_t now_ns)
  * Sleeps until there is something to do, for LIMIT_NS at most. Under an even load that fills blocks one after the
  * other, BLOCKS of them since the last look, being woken for each costs as much as encoding it: then the ring is left
  * alone for a while, and several blocks are taken at once. That while has room for whatever may come, the less of it
- * the more of the ring is out, and for four times the present load in any case. When the ring is filling up, or the
+ * the more of the ring is out, and for three times the present load in any case. When the ring is filling up, or the
  * load ends, the thread wakes for each block as it comes.
  */
 static void sleep_for_more(struct wh_capture_thread *capture, uint32_t blocks, uint64_t now_ns, uint64_t limit_ns)
@@ -144,8 +144,8 @@ static void sleep_for_more(struct wh_capture_thread *capture, uint32_t blocks, u
 	uint32_t out = blocks_out(capture);
 	uint32_t room = out < source->block_count ? source->block_count - out : 0;
 	uint64_t pause_ns = source->pause_most_ns * room / source->block_count;
-	if (blocks > 0 && pause_ns > since_ns * room / 4 / blocks)
-		pause_ns = since_ns * room / 4 / blocks;
+	if (blocks > 0 && pause_ns > since_ns * room / 3 / blocks)
+		pause_ns = since_ns * room / 3 / blocks;
 	bool dense = blocks * pause_ns >= 2 * since_ns;
 	if (blocks > 0 && pause_ns > 0 && dense && !is_filling(capture))
 		source->ops->pause(source, pause_ns < limit_ns ? pause_ns : limit_ns);

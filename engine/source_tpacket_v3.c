@@ -199,11 +199,11 @@ static int option_set(int fd, int name, int value)
 	return setsockopt(fd, SOL_PACKET, name, &value, sizeof(value));
 }
 
-/* How long a ring of BYTES may be left alone: a quarter of it is full then with a load of 10 Gbit/s that sets in at
- * once, all of it with 40 Gbit/s. */
+/* How long a ring of BYTES may be left alone: half of it is full then with a load of 10 Gbit/s that sets in at
+ * once, all of it with 20 Gbit/s. */
 static uint64_t pause_most(uint64_t bytes)
 {
-	uint64_t ns = bytes / 4 * NS_PER_BYTE_NUMERATOR / NS_PER_BYTE_DENOMINATOR;
+	uint64_t ns = bytes / 2 * NS_PER_BYTE_NUMERATOR / NS_PER_BYTE_DENOMINATOR;
 	if (ns < PAUSE_LEAST_NS)
 		return 0;
 	return ns < PAUSE_MOST_NS ? ns : PAUSE_MOST_NS;

@@ -11,7 +11,7 @@
 
 #include "writer/writer_state.h"
 
-enum { STREAM_PCAPNG_BYTES = 256 * 1024, POP_BATCH = 16, SPARE_JOBS = 8 };
+enum { STREAM_PCAPNG_BYTES = 256 * 1024, POP_BATCH = 32, SPARE_JOBS = 8 };
 #define WAIT_MOST_NS (3600 * WH_NS_PER_SECOND)
 
 static void event_send(const struct wh_writer *writer, enum wh_writer_event event, uint64_t number, const char *text)

@@ -10,7 +10,8 @@
 #include "writer/writer_state.h"
 
 enum {
-	ALLOCATION_STEP = 32 * 1024 * 1024, /* bytes asked of the file system at a time */
+	ALLOCATION_STEP = 32 * 1024 * 1024,   /* bytes asked of the file system at a time */
+	ALLOCATION_FIRST = 128 * 1024 * 1024, /* at most, of a new file where the last one was long */
 	NAME_TRIES = 10000
 };
 /* What is in the stream is handed to the file system after so long at the latest. */
@@ -313,6 +314,16 @@ static enum wh_status allocate_step(struct wh_writer *writer, struct wh_file *fi
 	return status;
 }
 
+/* A file is likely to become as long as the one before it: then it is allocated at once, which costs a file system
+ * less than doing so in parts. */
+static uint64_t allocation_step(const struct wh_writer *writer, const struct wh_file *file)
+{
+	uint64_t last = aligned_up(writer->file_bytes_last);
+	if (file->allocated != 0 || last < ALLOCATION_STEP)
+		return ALLOCATION_STEP;
+	return last < ALLOCATION_FIRST ? last : ALLOCATION_FIRST;
+}
+
 /* Makes sure that FILE may grow to END bytes and be closed. On failure nothing was stopped yet; ERROR's os_error is 0
  * where it was the limit that said no. */
 static enum wh_status room_ensure(struct wh_writer *writer, struct wh_file *file, uint64_t end, struct wh_space *space,
@@ -320,7 +331,7 @@ static enum wh_status room_ensure(struct wh_writer *writer, struct wh_file *file
 {
 	uint64_t need = aligned_up(end + trailer_bytes(writer));
 	while (!writer->to_stream && file->allocated < need) {
-		uint64_t want = file->allocated + ALLOCATION_STEP;
+		uint64_t want = file->allocated + allocation_step(writer, file);
 		uint64_t limit = aligned_up(writer->config.limits.file_bytes);
 		if (limit != 0 && want > limit)
 			want = limit;
@@ -700,6 +711,7 @@ void wh_output_file_end(struct wh_writer *writer)
 	stream_end(writer);
 	writer->stream_oldest_ns = 0;
 	writer->chain.closed_bytes += file->length;
+	writer->file_bytes_last = file->length;
 	writer->file = NULL;
 	file->ended = true;
 	file_settle(writer, file);

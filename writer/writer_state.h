@@ -102,8 +102,9 @@ struct wh_writer {
 
 	struct wh_closer *closer;
 	struct wh_chain_state chain;
-	struct wh_file *file; /* the present one, or NULL */
-	uint64_t file_number; /* of the last file begun */
+	struct wh_file *file;     /* the present one, or NULL */
+	uint64_t file_number;     /* of the last file begun */
+	uint64_t file_bytes_last; /* length of the last file ended */
 	struct wh_stream stream;
 	uint32_t stream_flushes;   /* of the present stretch, out */
 	uint64_t stream_oldest_ns; /* when the oldest byte not flushed was put in */
