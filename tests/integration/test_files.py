@@ -42,7 +42,8 @@ class Files(case.Case):
         return self.capture(self.net.RIGHT, *options, namespace=self.net.right, **more)
 
     def send(self, count=1000, **options):
-        blast = self.blast(self.net.left, self.net.LEFT, count=count, **{"size": SIZE, **options})
+        shape = {} if "mix" in options else {"size": SIZE}
+        blast = self.blast(self.net.left, self.net.LEFT, count=count, **{**shape, **options})
         self.assertEqual(blast.result()["sent"], count)
 
     def assertNames(self, files, stem="trace", extension=".pcapng", first=1):

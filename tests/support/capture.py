@@ -127,19 +127,27 @@ class RingWitness(rig.Resource):
         self._socket.close()
 
 
+def _words(options, **switches):
+    """Options of a command line. One that is True is a switch."""
+    words = []
+    for name, value in {**options, **switches}.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not False:
+            words += [f"--{name}", value]
+    return words
+
+
 class Blast(rig.Process):
-    """A sender of numbered frames. OPTIONS are those of wh-test-blast: count=1000, size=60, mix=..., rate=..., ..."""
+    """A sender of numbered frames. OPTIONS are those of wh-blast: count=1000, size=60, mix=..., rate=..., ..."""
 
     def __init__(self, case, namespace, interface, tapped=False, **options):
         path = os.path.join(case.scratch, rig.unique("-progress"))
         with open(path, "w+b") as file:
             file.truncate(8)
             self._progress = mmap.mmap(file.fileno(), 8)
-        args = [case.tool("wh-test-blast"), interface, "--progress", path]
-        for name, value in options.items():
-            args += [f"--{name}", value]
-        if tapped:
-            args.append("--tapped")
+        args = [case.tool("wh-blast"), interface, "--progress", path]
+        args += _words(options, tapped=tapped)
         super().__init__(args, namespace, stdout=-1)
 
     def sent(self):
@@ -170,10 +178,11 @@ class Blast(rig.Process):
         return self.result()
 
 
-def count(case, files, **options):
-    """What wh-test-count finds in FILES. OPTIONS are its own; pass those that the frames were sent with."""
-    args = [case.tool("wh-test-count")]
-    for name, value in options.items():
-        args += [f"--{name}", value]
+def count(case, files, verify=True, **options):
+    """What wh-count finds in FILES. OPTIONS are its own; pass those that the frames were sent with.
+
+    VERIFY: every byte is looked at, and each packet read by libpcap, too.
+    """
+    args = [case.tool("wh-count"), *_words(options, verify=verify)]
     # A trailing argument list of a thousand names is no trouble for the kernel.
-    return json.loads(rig.run(*args, *files).stdout)
+    return json.loads(rig.run(*args, "--", *files).stdout)

@@ -168,7 +168,7 @@ class Case(unittest.TestCase):
 
 def _parse(arguments):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--bin", required=True, help="directory of wirehaul, wh-test-blast and wh-test-count")
+    parser.add_argument("--bin", required=True, help="directory of wirehaul, wh-blast and wh-count")
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames in the largest runs (%(default)s)")
     parser.add_argument("--rate", type=int, default=0, help="never send faster than this, in frames a second")
     parser.add_argument("--slow", type=float, default=1, help="what time limits are multiplied by (%(default)s)")
@@ -189,7 +189,7 @@ def main(module="__main__"):
     if os.geteuid() != 0:
         print("skipped: this test makes network namespaces, for which it must be root")
         sys.exit(SKIPPED)
-    for name in ("wirehaul", "wh-test-blast", "wh-test-count"):
+    for name in ("wirehaul", "wh-blast", "wh-count"):
         if not os.access(os.path.join(options.bin, name), os.X_OK):
             sys.exit(f"there is no {name} in {options.bin}")
     rig.install()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A small pcapng reader for what the tests look at themselves: payloads, interfaces, a file that still grows.
 
-wh-test-count judges files; this only reads them, stops quietly where a file ends, and knows nothing of local blocks.
+wh-count judges files; this only reads them, stops quietly where a file ends, and knows nothing of local blocks.
 """
 
 import collections
