@@ -56,7 +56,7 @@ static enum wh_result list_adapters(struct console *console)
 static enum wh_result capture(struct options *options, struct console *console)
 {
 	struct wh_message message = { "" };
-	if (strcmp(options->config.output, "-") == 0 && isatty(STDOUT_FILENO) == 1) {
+	if (options_to_standard_output(options) && isatty(STDOUT_FILENO) == 1) {
 		console_say(
 		    console, CONSOLE_ALWAYS,
 		    "-w - would fill this terminal with packets: send it to a pipe or a file, or name a file with -w");

@@ -14,6 +14,8 @@
 #define BLOCK_BYTES_MAX   (1ULL << 30)
 #define BLOCK_TIMEOUT_MAX 60000
 #define FANOUT_MAX        256
+#define SIMULATED_MIN     14 /* an Ethernet header */
+#define SIMULATED_MAX     65535
 #define MEGABYTE          1000000
 
 /* How much of a wrong value is repeated in a message: enough to recognise it. */
@@ -358,6 +360,30 @@ bool parse_direct_io(struct options *options, const struct option_row *row, cons
 		options->config.direct_io = WH_DIRECT_IO_OFF;
 	else
 		return option_refuse(message, row, "give auto, on or off, not '" SHOWN "'", value);
+	return true;
+}
+
+bool parse_simulate(struct options *options, const struct option_row *row, const char *value,
+		    struct wh_message *message)
+{
+	struct wh_config *config = &options->config;
+	uint64_t bytes = config->simulated_frame_bytes;
+	if (strcmp(value, wh_simulation_name(WH_SIMULATE_NO_DISK)) == 0) {
+		config->simulate = WH_SIMULATE_NO_DISK;
+		return true;
+	}
+	const char *no_nic = wh_simulation_name(WH_SIMULATE_NO_NIC);
+	size_t length = strlen(no_nic);
+	bool known = strncmp(value, no_nic, length) == 0 && (value[length] == '\0' || value[length] == ':');
+	if (!known)
+		return option_refuse(message, row, "give no-disk, no-nic or no-nic:BYTES, not '" SHOWN "'", value);
+	if (value[length] == ':' && !value_number(value + length + 1, SIMULATED_MIN, SIMULATED_MAX, &bytes))
+		return option_refuse(message, row,
+				     "give the made-up frames a size from %d to %d bytes, such as no-nic:1414, "
+				     "not '" SHOWN "'",
+				     SIMULATED_MIN, SIMULATED_MAX, value);
+	config->simulate = WH_SIMULATE_NO_NIC;
+	config->simulated_frame_bytes = (uint32_t)bytes;
 	return true;
 }
 

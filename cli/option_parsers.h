@@ -34,7 +34,7 @@ option_parser parse_interface, parse_read, parse_filter_file, parse_snapshot_len
 option_parser parse_direction, parse_write, parse_file_size, parse_file_seconds, parse_keep_files, parse_format;
 option_parser parse_per_interface, parse_hook, parse_user, parse_count, parse_autostop, parse_min_free;
 option_parser parse_on_low_space, parse_stats_file, parse_quiet, parse_verbose, parse_ring_kib, parse_fanout;
-option_parser parse_cpus, parse_block_size, parse_block_timeout, parse_direct_io, parse_list, parse_help;
-option_parser parse_version;
+option_parser parse_cpus, parse_block_size, parse_block_timeout, parse_direct_io, parse_simulate, parse_list;
+option_parser parse_help, parse_version;
 
 #endif

@@ -83,7 +83,11 @@ static const struct option_row table[OPTION_TOTAL] = {
 	ROW(OPTION_DIRECT_IO, "direct-io", 0, "auto|on|off", "write past the page cache (auto: where it works)",
 	    parse_direct_io),
 
-	FIRST("Other", OPTION_LIST_INTERFACES, "list-interfaces", 'D', NULL,
+	FIRST("Other", OPTION_SIMULATE, "simulate", 0, "MODE",
+	    "measure with a part left out: no-disk writes nothing;\n"
+	    "no-nic[:BYTES] writes made-up frames for 10 s (or -a,\n-c), and removes them again",
+	    parse_simulate),
+	ROW(OPTION_LIST_INTERFACES, "list-interfaces", 'D', NULL,
 	    "list the adapters and what a capture on them meets", parse_list),
 	ROW(OPTION_HELP, "help", 'h', NULL, "show this text", parse_help),
 	ROW(OPTION_VERSION, "version", 'V', NULL, "show the version", parse_version),

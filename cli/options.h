@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <wirehaul.h>
 
 enum cli_command { CLI_CAPTURE = 0, CLI_LIST, CLI_HELP, CLI_VERSION };
@@ -42,6 +43,7 @@ enum option_id {
 	OPTION_BLOCK_SIZE,
 	OPTION_BLOCK_TIMEOUT,
 	OPTION_DIRECT_IO,
+	OPTION_SIMULATE,
 	OPTION_LIST_INTERFACES,
 	OPTION_HELP,
 	OPTION_VERSION,
@@ -88,6 +90,12 @@ WH_MUST_USE enum wh_result options_check(const struct options *options, struct w
 static inline bool options_given(const struct options *options, enum option_id id)
 {
 	return (options->given >> id & 1) != 0;
+}
+
+/* Whether -w names standard output; it need not be given where nothing is written. */
+static inline bool options_to_standard_output(const struct options *options)
+{
+	return options->config.output != NULL && strcmp(options->config.output, "-") == 0;
 }
 
 /* Writes the text of --help to OUT. */

@@ -29,6 +29,7 @@ static enum wh_result check_list(const struct options *options, struct wh_messag
 		{ OPTION_READ, "-D lists the adapters: leave out -r, or leave out -D" },
 		{ OPTION_FILTER_FILE, "-D lists the adapters and needs no filter: leave out -F, or leave out -D" },
 		{ OPTION_STATS_FILE, "-D captures nothing: leave out --stats-file, or leave out -D" },
+		{ OPTION_SIMULATE, "-D captures nothing: leave out --simulate, or leave out -D" },
 	};
 	for (size_t i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
 		if (options_given(options, strangers[i].id))
@@ -37,6 +38,40 @@ static enum wh_result check_list(const struct options *options, struct wh_messag
 	if (options->filter != NULL)
 		return refuse(message,
 			      "-D lists the adapters and needs no filter: leave out the filter, or leave out -D");
+	return WH_RESULT_OK;
+}
+
+/* What a simulation leaves out has no options. */
+static enum wh_result check_simulation(const struct options *options, struct wh_message *message)
+{
+	static const struct {
+		enum option_id id;
+		const char *text;
+	} strangers[] = {
+		{ OPTION_INTERFACE, "--simulate no-nic makes frames up and opens no adapter: leave out -i" },
+		{ OPTION_READ, "--simulate no-nic makes frames up and replays none: leave out -r" },
+		{ OPTION_FILTER_FILE, "--simulate no-nic makes frames that are all alike: leave out -F" },
+		{ OPTION_NO_PROMISCUOUS, "--simulate no-nic opens no adapter: leave out -p" },
+		{ OPTION_DIRECTION, "--simulate no-nic makes frames that go no way to choose by: leave out -Q" },
+		{ OPTION_FANOUT, "--simulate no-nic has no adapter for several threads: leave out --fanout" },
+	};
+	enum wh_simulation mode = options->config.simulate;
+	if (mode == WH_SIMULATE_NOTHING)
+		return WH_RESULT_OK;
+	if (options_given(options, OPTION_HOOK))
+		return refuse(message, "--simulate leaves no file behind for -z to work on: leave out -z");
+	if (options_to_standard_output(options))
+		return refuse(message, mode == WH_SIMULATE_NO_DISK
+					   ? "--simulate no-disk writes nothing: leave out -w -"
+					   : "--simulate no-nic measures a disk: name a file there with -w");
+	if (mode != WH_SIMULATE_NO_NIC)
+		return WH_RESULT_OK;
+	for (size_t i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
+		if (options_given(options, strangers[i].id))
+			return refuse(message, strangers[i].text);
+	}
+	if (options->filter != NULL)
+		return refuse(message, "--simulate no-nic makes frames that are all alike: leave out the filter");
 	return WH_RESULT_OK;
 }
 
@@ -50,7 +85,7 @@ static enum wh_result check_input(const struct options *options, struct wh_messa
 		return refuse(message, "-r replays a file, whose frames have no direction to choose by: leave out -Q");
 	if (replay && options->config.no_promiscuous)
 		return refuse(message, "-r replays a file and opens no adapter: leave out -p");
-	if (!interface && !replay)
+	if (!interface && !replay && options->config.simulate != WH_SIMULATE_NO_NIC)
 		return refuse(message,
 			      "name an adapter with -i NAME, or take all that are up with -i any; -D lists them");
 	if (options->filter_file != NULL && options->filter != NULL)
@@ -108,16 +143,18 @@ static enum wh_result check_standard_output(const struct options *options, struc
 static enum wh_result check_output(const struct options *options, struct wh_message *message)
 {
 	const struct wh_config *config = &options->config;
-	if (config->output == NULL)
+	if (config->output == NULL && config->simulate != WH_SIMULATE_NO_DISK)
 		return refuse(message,
 			      "say where to write with -w PATH, such as -w trace.pcapng (-w - is standard output)");
-	if (strcmp(config->output, "-") == 0)
+	if (options_to_standard_output(options))
 		return check_standard_output(options, message);
 	if (options_given(options, OPTION_KEEP_FILES) && !options_given(options, OPTION_FILE_SIZE) &&
 	    !options_given(options, OPTION_FILE_SECONDS))
 		return refuse(message, "-W needs a rotation: say with -C SIZE or -G SECONDS when a new file begins");
 	if (config->on_low_space == WH_LOW_SPACE_RECYCLE && config->min_free_percent <= 0)
 		return refuse(message, "--on-low-space recycle needs a limit to keep to: give --min-free more than 0");
+	if (config->output == NULL)
+		return WH_RESULT_OK;
 	if (options->stats_file != NULL && strcmp(options->stats_file, config->output) == 0)
 		return refuse(message,
 			      "--stats-file and -w name the same file: give the statistics a file of their own");
@@ -130,7 +167,9 @@ enum wh_result options_check(const struct options *options, struct wh_message *m
 		return refuse(message, "-q asks for less to read and -v for more: give one of the two");
 	if (options->command == CLI_LIST)
 		return check_list(options, message);
-	enum wh_result result = check_input(options, message);
+	enum wh_result result = check_simulation(options, message);
+	if (result == WH_RESULT_OK)
+		result = check_input(options, message);
 	if (result == WH_RESULT_OK)
 		result = check_output(options, message);
 	return result;

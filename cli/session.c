@@ -145,7 +145,7 @@ static void ask_to_stop(struct session *session)
 
 static void start_new_file(struct session *session)
 {
-	if (strcmp(session->options->config.output, "-") == 0)
+	if (options_to_standard_output(session->options))
 		console_say(session->console, CONSOLE_NOTICE, "SIGHUP has no effect on -w -, which is one stream");
 	else
 		wh_capture_rotate(session->capture);
@@ -238,13 +238,29 @@ static void announce(struct session *session)
 {
 	char inputs[256];
 	struct wh_statistics now;
+	const struct wh_config *config = &session->options->config;
 	wh_capture_statistics(session->capture, &now);
 	live_start(&session->live, &now, now_ns());
 	name_inputs(session, now.interface_count, inputs, sizeof(inputs));
-	const char *output = now.current_file[0] != '\0' ? now.current_file : session->options->config.output;
-	console_say(session->console, CONSOLE_NOTICE, "capturing on %s to %s; Ctrl+C stops",
-		    inputs[0] != '\0' ? inputs : "adapters as they come up",
-		    strcmp(output, "-") == 0 ? "standard output" : output);
+	const char *from = inputs[0] != '\0' ? inputs : "adapters as they come up";
+	const char *output = now.current_file[0] != '\0' ? now.current_file : config->output;
+	switch (config->simulate) {
+	case WH_SIMULATE_NO_DISK:
+		console_say(session->console, CONSOLE_NOTICE,
+			    "SIMULATION: capturing on %s, nothing is written; Ctrl+C stops", from);
+		break;
+	case WH_SIMULATE_NO_NIC:
+		console_say(session->console, CONSOLE_NOTICE,
+			    "SIMULATION: writing made-up frames of %u bytes to %s, to be removed at the end; Ctrl+C "
+			    "stops",
+			    config->simulated_frame_bytes, output);
+		break;
+	case WH_SIMULATE_NOTHING:
+	default:
+		console_say(session->console, CONSOLE_NOTICE, "capturing on %s to %s; Ctrl+C stops", from,
+			    options_to_standard_output(session->options) ? "standard output" : output);
+		break;
+	}
 }
 
 static enum wh_result refuse(struct session *session, enum wh_result result, const struct wh_message *message)

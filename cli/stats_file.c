@@ -131,6 +131,12 @@ static json_t *json_percent(double percent)
 	return percent >= 0 ? json_real(percent) : json_null();
 }
 
+/* What was left out, or null where nothing was. */
+static json_t *json_simulation(enum wh_simulation simulation)
+{
+	return simulation != WH_SIMULATE_NOTHING ? json_string(wh_simulation_name(simulation)) : json_null();
+}
+
 static json_t *describe_interface(const struct wh_interface_statistics *one)
 {
 	json_t *object = json_object();
@@ -174,7 +180,9 @@ static json_t *describe(struct wh_capture *capture)
 	/* jansson takes a value that could not be made, or an object that could not, as an error of its own. */
 	int failed = json_object_set_new(object, "state", json_string(sum.running ? "running" : "stopped"));
 	failed |= json_object_set_new(object, "stop_reason", json_name(wh_stop_reason_name(sum.stop_reason)));
+	failed |= json_object_set_new(object, "simulate", json_simulation(sum.simulate));
 	failed |= json_object_set_new(object, "elapsed_seconds", json_real((double)sum.elapsed_ns / 1e9));
+	failed |= json_object_set_new(object, "cpu_seconds", json_real((double)sum.cpu_ns / 1e9));
 	failed |= json_object_set_new(object, "frames_received", json_count(sum.frames_received));
 	failed |= json_object_set_new(object, "frames_written", json_count(sum.frames_written));
 	failed |= json_object_set_new(object, "frames_dropped", json_count(sum.frames_dropped));

@@ -58,18 +58,43 @@ static struct text describe_elapsed(uint64_t elapsed_ns)
 	return text;
 }
 
+static void print_files(FILE *out, const struct wh_statistics *sum)
+{
+	const char *on_disk = sum->simulate == WH_SIMULATE_NO_DISK ? "that were not written" : "on disk";
+	fprintf(out, "%s %s, %s %s, %s of packets in %s; ring at most %.0f %% full, slowest write %s",
+		text_count(sum->files).s, sum->files == 1 ? "file" : "files", text_bytes(sum->bytes_on_disk).s, on_disk,
+		text_bytes(sum->bytes_captured).s, describe_elapsed(sum->elapsed_ns).s, sum->ring_fill_max_percent,
+		text_latency(sum->write_latency_max_us).s);
+	if (sum->free_percent >= 0)
+		fprintf(out, ", %.1f %% of the disk free", sum->free_percent);
+	fputc('\n', out);
+}
+
+/* What a simulation is for. All is a mean over its whole time. */
+static void print_measured(FILE *out, const struct wh_statistics *sum)
+{
+	double seconds = (double)sum->elapsed_ns / 1e9, gigabytes = (double)sum->bytes_on_disk / 1e9;
+	struct text cpu = { "-" };
+	if (sum->frames_written > 0)
+		snprintf(cpu.s, sizeof(cpu.s), "%.3f", (double)sum->cpu_ns / 1e9 / gigabytes);
+	fprintf(out, "%s\n",
+		sum->simulate == WH_SIMULATE_NO_DISK
+		    ? "SIMULATION without a disk: NOTHING WAS WRITTEN; measured is all but the disk"
+		    : "SIMULATION without adapters: the frames were made up, their files are removed; measured is the "
+		      "disk");
+	fprintf(out, "%s frames/s, %.3f GB/s, %s CPU seconds per GB, %s dropped\n",
+		text_count(seconds > 0 ? (uint64_t)((double)sum->frames_written / seconds + 0.5) : 0).s,
+		seconds > 0 ? gigabytes / seconds : 0, cpu.s, text_count(sum->frames_dropped).s);
+}
+
 void summary_print(FILE *out, struct wh_capture *capture)
 {
 	struct wh_statistics sum;
 	wh_capture_statistics(capture, &sum);
 	print_table(out, capture, &sum);
-	fprintf(out, "%s %s, %s on disk, %s of packets in %s; ring at most %.0f %% full, slowest write %s",
-		text_count(sum.files).s, sum.files == 1 ? "file" : "files", text_bytes(sum.bytes_on_disk).s,
-		text_bytes(sum.bytes_captured).s, describe_elapsed(sum.elapsed_ns).s, sum.ring_fill_max_percent,
-		text_latency(sum.write_latency_max_us).s);
-	if (sum.free_percent >= 0)
-		fprintf(out, ", %.1f %% of the disk free", sum.free_percent);
-	fputc('\n', out);
+	print_files(out, &sum);
+	if (sum.simulate != WH_SIMULATE_NOTHING)
+		print_measured(out, &sum);
 }
 
 static const char *advice(const struct wh_statistics *statistics)
@@ -93,10 +118,12 @@ bool summary_explain_drops(const struct wh_statistics *statistics, struct wh_mes
 	/* Frames that the adapter dropped were never received: they come on top. */
 	double offered = (double)statistics->frames_received + (double)statistics->frames_dropped_nic;
 	double percent = offered > 0 ? 100.0 * (double)missing / offered : 100.0;
+	bool simulated = statistics->simulate != WH_SIMULATE_NOTHING;
 	char share[32] = "under 0.01";
 	if (percent >= 0.01)
 		snprintf(share, sizeof(share), "%.2f", percent < 100 ? percent : 100.0);
-	snprintf(message->text, sizeof(message->text), "%s frames (%s %%) are NOT in the files; %s",
-		 text_count(missing).s, share, advice(statistics));
+	snprintf(message->text, sizeof(message->text), "%s frames (%s %%) %s NOT %s the files; %s",
+		 text_count(missing).s, share, simulated ? "would" : "are", simulated ? "be in" : "in",
+		 advice(statistics));
 	return true;
 }

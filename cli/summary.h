@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <wirehaul.h>
 
-/* Writes a row for each adapter of CAPTURE, their sum where there are several, and a line about files and timing. */
+/* Writes a row for each adapter of CAPTURE, their sum where there are several, and a line about files and timing; for a
+ * simulation, that it was one, and what it has measured. */
 void summary_print(FILE *out, struct wh_capture *capture);
 
 /*

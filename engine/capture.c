@@ -23,9 +23,9 @@ static void chunk_release(struct wh_chunk *chunk)
 {
 	struct wh_capture_thread *capture = chunk->owner;
 	struct wh_source *source = capture->source;
-	source->ops->release(source, chunk->index);
-	/* Relaxed: only for the fill level. */
+	/* Relaxed: only for the fill level. First, or the block could be out again before it is known to be back. */
 	atomic_fetch_add_explicit(&capture->released, 1, memory_order_relaxed);
+	source->ops->release(source, chunk->index);
 }
 
 static void end_release(struct wh_chunk *chunk)

@@ -19,8 +19,16 @@ enum {
 	BLOCKS_LEAST = 4,
 	RING_LEAST = 64 * KIB,
 	FILE_OVERHEAD = 4 * WH_FILE_ALIGNMENT, /* header and trailer of a file with few interfaces */
-	FANOUT_MOST = 256
+	FANOUT_MOST = 256,
+	SIMULATED_LEAST = 14, /* an Ethernet header */
+	SIMULATED_MOST = 65535,
+	SIMULATED_USUAL = 1414,
+	SIMULATED_SECONDS = 10,
+	SIMULATED_FILES = 4 /* enough for the disk never to wait for a deletion */
 };
+/* What files would be called that nobody has named. */
+#define SIMULATED_OUTPUT "simulated.pcapng"
+
 #define RING_USUAL       ((uint64_t)512 * MIB)
 #define RINGS_TOGETHER   ((uint64_t)1024 * MIB)
 #define RING_USUAL_LEAST ((uint64_t)4 * MIB)
@@ -33,14 +41,57 @@ void wh_config_init(struct wh_config *config)
 		.snapshot_length = SNAPSHOT_MOST,
 		.block_timeout_ms = 100,
 		.fanout = 1,
+		.simulated_frame_bytes = SIMULATED_USUAL,
 	};
+}
+
+static bool makes_up_frames(const struct wh_config *config)
+{
+	return config->simulate == WH_SIMULATE_NO_NIC;
+}
+
+/* What contradicts a simulation, or a part of it that is left out. */
+static enum wh_status simulation_check(const struct wh_config *config, struct wh_error *error)
+{
+	if (config->simulate == WH_SIMULATE_NOTHING)
+		return WH_OK;
+	const char *name = wh_simulation_name(config->simulate);
+	if (name[0] == '\0')
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "there is no such simulation: give no-disk or no-nic (--simulate)");
+	if (config->hook_command != NULL)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "a simulation (--simulate %s) leaves no file to run a command on: leave out -z",
+				    name);
+	if (config->output != NULL && strcmp(config->output, "-") == 0)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "a simulation (--simulate %s) writes nothing to standard output: leave out -w -",
+				    name);
+	if (!makes_up_frames(config))
+		return WH_OK;
+	if (config->interface_count != 0 || config->replay_file != NULL)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "made-up frames (--simulate no-nic) come from no adapter and no file: leave out -i "
+				    "and -r");
+	if (config->filter != NULL || config->direction != WH_DIRECTION_BOTH || config->no_promiscuous ||
+	    config->fanout > 1)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "made-up frames (--simulate no-nic) are all alike: a filter, -Q, -p and --fanout "
+				    "do not go with them");
+	uint32_t bytes = config->simulated_frame_bytes;
+	if (bytes != 0 && (bytes < SIMULATED_LEAST || bytes > SIMULATED_MOST))
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "made-up frames must have from %d to %d bytes (--simulate no-nic:BYTES)",
+				    SIMULATED_LEAST, SIMULATED_MOST);
+	return WH_OK;
 }
 
 static enum wh_status input_check(const struct wh_config *config, struct wh_error *error)
 {
-	if (config->output == NULL || config->output[0] == '\0')
+	bool none = config->output == NULL || config->output[0] == '\0';
+	if (none && config->simulate != WH_SIMULATE_NO_DISK)
 		return wh_error_set(error, WH_ERR_INPUT, "no output: name the file to write (-w)");
-	if (config->replay_file == NULL && config->interface_count == 0)
+	if (config->replay_file == NULL && config->interface_count == 0 && !makes_up_frames(config))
 		return wh_error_set(error, WH_ERR_INPUT, "no adapter: name one, or any (-i)");
 	if (config->replay_file != NULL && config->interface_count != 0)
 		return wh_error_set(error, WH_ERR_INPUT, "a replay (-r) and adapters (-i) do not go together");
@@ -68,7 +119,7 @@ static enum wh_status input_check(const struct wh_config *config, struct wh_erro
 
 static enum wh_status stream_check(const struct wh_config *config, struct wh_error *error)
 {
-	if (strcmp(config->output, "-") != 0)
+	if (config->output == NULL || strcmp(config->output, "-") != 0)
 		return WH_OK;
 	if (config->file_seconds != 0 || config->keep_files != 0 || config->per_interface ||
 	    config->hook_command != NULL || config->stop_after_files != 0 ||
@@ -78,12 +129,13 @@ static enum wh_status stream_check(const struct wh_config *config, struct wh_err
 	return WH_OK;
 }
 
-/* A replay opens no topology, which looks at this list otherwise. */
-static enum wh_status replay_cpus_check(const struct wh_config *config, struct wh_error *error)
+/* Without adapters no topology is opened, which looks at this list otherwise. */
+static enum wh_status cpus_check(const struct wh_config *config, struct wh_error *error)
 {
 	uint64_t bits[16];
 	cpu_set_t allowed;
-	if (config->replay_file == NULL || config->cpus != WH_CPUS_LIST)
+	bool adapters = config->replay_file == NULL && !makes_up_frames(config);
+	if (adapters || config->cpus != WH_CPUS_LIST)
 		return WH_OK;
 	enum wh_status status = wh_cpu_list_parse(config->cpu_list, bits, error);
 	if (status != WH_OK || sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
@@ -104,6 +156,7 @@ static char *copy(const char *text, bool *failed)
 	return made;
 }
 
+/* CONFIG is the engine's own. */
 static enum wh_writer_format format_choose(const struct wh_config *config)
 {
 	if (config->format == WH_FORMAT_PCAP)
@@ -116,19 +169,34 @@ static enum wh_writer_format format_choose(const struct wh_config *config)
 	return WH_WRITE_PCAPNG;
 }
 
+/* Made-up frames have no end of their own and would fill any disk. */
+static void simulation_bound(struct wh_config *config)
+{
+	if (config->simulated_frame_bytes == 0)
+		config->simulated_frame_bytes = SIMULATED_USUAL;
+	if (config->stop_after_seconds == 0 && config->stop_after_frames == 0 && config->stop_after_files == 0 &&
+	    config->stop_after_bytes == 0)
+		config->stop_after_seconds = SIMULATED_SECONDS;
+	if (config->keep_files == 0)
+		config->keep_files = SIMULATED_FILES;
+}
+
 enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settings *settings, struct wh_error *error)
 {
 	*settings = (struct wh_settings){ .config = *config };
 	enum wh_status status = input_check(config, error);
 	if (status == WH_OK)
+		status = simulation_check(config, error);
+	if (status == WH_OK)
 		status = stream_check(config, error);
 	if (status == WH_OK)
-		status = replay_cpus_check(config, error);
+		status = cpus_check(config, error);
 	if (status != WH_OK)
 		return status;
 	bool failed = false;
 	settings->replay_file = copy(config->replay_file, &failed);
-	settings->output = copy(config->output, &failed);
+	bool named = config->output != NULL && config->output[0] != '\0';
+	settings->output = copy(named ? config->output : SIMULATED_OUTPUT, &failed);
 	settings->filter = copy(config->filter, &failed);
 	settings->hook_command = copy(config->hook_command, &failed);
 	settings->cpu_list = copy(config->cpu_list, &failed);
@@ -151,12 +219,23 @@ enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settin
 	mine->hook_command = settings->hook_command;
 	mine->cpu_list = settings->cpu_list;
 	mine->drop_to_user = settings->user;
-	settings->format = format_choose(config);
+	settings->format = format_choose(mine);
 	if (strcmp(mine->output, "-") == 0) {
 		mine->file_bytes = 0;
 		mine->min_free_percent = 0;
 	}
+	if (mine->simulate == WH_SIMULATE_NO_DISK) {
+		mine->min_free_percent = 0;
+		mine->on_low_space = WH_LOW_SPACE_STOP;
+	}
+	if (makes_up_frames(mine))
+		simulation_bound(mine);
 	return WH_OK;
+}
+
+bool wh_settings_have_adapters(const struct wh_settings *settings)
+{
+	return settings->config.replay_file == NULL && !makes_up_frames(&settings->config);
 }
 
 /* The largest power of two that is not above VALUE. */

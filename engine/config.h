@@ -18,8 +18,12 @@ struct wh_settings {
 	struct wh_ring_geometry geometry; /* of each ring; block_count 0 until wh_settings_ring_choose() */
 };
 
+/* Whether frames come from adapters: there is neither a file to replay nor frames to make up. */
+bool wh_settings_have_adapters(const struct wh_settings *settings);
+
 /* Checks CONFIG and copies it. WH_ERR_INPUT: it makes no sense, ERROR says what to change. SETTINGS is released with
- * wh_settings_free() in any case. Pure but for memory, and for a replay's list of CPUs, which must be there. */
+ * wh_settings_free() in any case. Pure but for memory, and for the list of CPUs, which must be there where no adapters
+ * are opened. */
 WH_MUST_CHECK enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settings *settings,
 					      struct wh_error *error);
 

@@ -31,6 +31,13 @@ void wh_capture_report(struct wh_capture *capture, int severity, const char *for
 	pthread_mutex_unlock(&capture->report_lock);
 }
 
+uint64_t wh_process_cpu_ns(void)
+{
+	struct timespec used = { 0 };
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return wh_ns_from_timespec(&used);
+}
+
 static enum wh_result usage(struct wh_message *message, const struct wh_error *error)
 {
 	snprintf(message->text, sizeof(message->text), "%s", error->text);
@@ -123,8 +130,8 @@ static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *
 	const struct wh_config *config = &capture->settings.config;
 	enum wh_status status;
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	if (config->replay_file != NULL) {
-		struct wh_port *port = wh_port_for(capture, "replay");
+	if (!wh_settings_have_adapters(&capture->settings)) {
+		struct wh_port *port = wh_port_for(capture, config->replay_file != NULL ? "replay" : "synthetic");
 		if (port == NULL)
 			return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
 		status = wh_settings_ring_choose(&capture->settings, 1, memory, error);
@@ -254,6 +261,7 @@ enum wh_result wh_capture_start(struct wh_capture *capture, struct wh_message *m
 	struct wh_error error = { 0 };
 	cpu_set_t before;
 	capture->start_ns = wh_ns_monotonic();
+	capture->start_cpu_ns = wh_process_cpu_ns();
 	capture->running = true;
 	bool bound = cpus_bind(capture, &before);
 	enum wh_status status = threads_start(capture, &error);
@@ -422,8 +430,12 @@ void wh_capture_statistics(struct wh_capture *capture, struct wh_statistics *sta
 	statistics->interface_count = ports;
 	statistics->running = capture->running;
 	statistics->stop_reason = capture->running ? WH_STOP_NONE : capture->stop_reason;
-	uint64_t end_ns = capture->end_ns != 0 ? capture->end_ns : wh_ns_monotonic();
-	statistics->elapsed_ns = capture->start_ns != 0 ? end_ns - capture->start_ns : 0;
+	statistics->simulate = capture->settings.config.simulate;
+	if (capture->start_ns != 0) {
+		bool ended = capture->end_ns != 0;
+		statistics->elapsed_ns = (ended ? capture->end_ns : wh_ns_monotonic()) - capture->start_ns;
+		statistics->cpu_ns = (ended ? capture->end_cpu_ns : wh_process_cpu_ns()) - capture->start_cpu_ns;
+	}
 	pthread_mutex_unlock(&capture->lock);
 }
 
@@ -475,4 +487,14 @@ const char *wh_stop_reason_name(enum wh_stop_reason reason)
 		[WH_STOP_END_OF_INPUT] = "end_of_input",
 	};
 	return (size_t)reason < sizeof(names) / sizeof(names[0]) ? names[reason] : "";
+}
+
+const char *wh_simulation_name(enum wh_simulation simulation)
+{
+	static const char *const names[] = {
+		[WH_SIMULATE_NOTHING] = "",
+		[WH_SIMULATE_NO_DISK] = "no-disk",
+		[WH_SIMULATE_NO_NIC] = "no-nic",
+	};
+	return (size_t)simulation < sizeof(names) / sizeof(names[0]) ? names[simulation] : "";
 }

@@ -39,7 +39,8 @@ struct wh_port_past {
 	uint32_t fill_max_permille;
 };
 
-/* An adapter, or the replay, as the capture knows it. Once known it is never forgotten. */
+/* An adapter, or what stands in for one (a replay, made-up frames), as the capture knows it. Once known it is never
+ * forgotten. */
 struct wh_port {
 	char name[WH_INTERFACE_NAME_BYTES];
 	struct wh_interface interface;
@@ -75,7 +76,7 @@ struct wh_event {
 struct wh_capture {
 	struct wh_settings settings;
 	struct wh_topology *topology;
-	struct wh_interface_watch *watch; /* NULL in a replay */
+	struct wh_interface_watch *watch; /* NULL without adapters */
 	struct wh_hooks *hooks;
 	uint64_t session;
 	char operating_system[256];
@@ -91,9 +92,10 @@ struct wh_capture {
 	bool full_told; /* that there is no room for more ports */
 	int stop_fd;    /* eventfd: what was asked for is in the two flags */
 	_Atomic bool stop_asked, rotate_asked;
-	int event_fd;              /* eventfd: there are events */
-	int done_fd;               /* eventfd: the capture has ended */
-	uint64_t start_ns, end_ns; /* monotonic; end_ns under the lock, 0 while it runs */
+	int event_fd;                      /* eventfd: there are events */
+	int done_fd;                       /* eventfd: the capture has ended */
+	uint64_t start_ns, end_ns;         /* monotonic; end_ns under the lock, 0 while it runs */
+	uint64_t start_cpu_ns, end_cpu_ns; /* the process's; end_cpu_ns under the lock */
 
 	pthread_mutex_t lock;
 	pthread_mutex_t report_lock;
@@ -106,6 +108,9 @@ struct wh_capture {
 /* Tells the program of something. Any thread. */
 void wh_capture_report(struct wh_capture *capture, int severity, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Processor time that the process has used so far, in ns. Any thread. */
+uint64_t wh_process_cpu_ns(void);
 
 /* output.c */
 /* The chain for an adapter called NAME: the one for all, or its own; opened where need be. One that is opened while
@@ -124,7 +129,7 @@ void wh_output_discard(struct wh_output *output);
 struct wh_port *wh_port_for(struct wh_capture *capture, const char *name);
 /* Opens PORT's rings, pinned and bound as the topology says; nothing is attached yet. */
 enum wh_status wh_port_open(struct wh_capture *capture, struct wh_port *port, struct wh_error *error);
-/* The same for the replay's file. */
+/* The same for the replay's file or made-up frames. */
 enum wh_status wh_port_open_replay(struct wh_capture *capture, struct wh_port *port, struct wh_error *error);
 /* Attaches PORT's rings to its chain. When this fails and PORT is RUNNING all the same, its chain holds some of its
  * rings already, and PORT must be ended by wh_port_stop(). */

@@ -66,6 +66,8 @@ static struct wh_writer_config writer_config(struct wh_capture *capture, const c
 		.min_free_percent = config->min_free_percent,
 		.recycle = config->on_low_space == WH_LOW_SPACE_RECYCLE,
 		.direct = direct_of(config->direct_io),
+		.discard = config->simulate == WH_SIMULATE_NO_DISK,
+		.transient = config->simulate == WH_SIMULATE_NO_NIC,
 		.snapshot_length = config->snapshot_length,
 		.block_bytes = capture->settings.geometry.block_bytes,
 		.session = capture->session,

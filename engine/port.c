@@ -175,6 +175,8 @@ enum wh_status wh_port_open_replay(struct wh_capture *capture, struct wh_port *p
 		.filter = capture->settings.config.filter,
 		.snapshot_length = capture->settings.config.snapshot_length,
 		.geometry = capture->settings.geometry,
+		.synthetic_frames = capture->settings.config.stop_after_frames, /* more would be for nothing */
+		.synthetic_bytes = capture->settings.config.simulated_frame_bytes,
 	};
 	struct wh_source *source;
 	enum wh_status status = members_prepare(capture, port, 1, error);
@@ -183,7 +185,7 @@ enum wh_status wh_port_open_replay(struct wh_capture *capture, struct wh_port *p
 	if (status != WH_OK)
 		return status;
 	port->link_type = source->link_type;
-	port->filtered_known = true;
+	port->filtered_known = replay.path != NULL;
 	return member_add(capture, port, source, error);
 }
 

@@ -97,11 +97,11 @@ struct wh_replay_config {
 	struct wh_ring_geometry geometry;
 	/* With path NULL: */
 	uint64_t synthetic_frames; /* how many, 0: until stopped */
-	uint32_t synthetic_bytes;  /* of each */
+	uint32_t synthetic_bytes;  /* of each; cut, as any other, where a block is too small for it */
 };
 
 /* Opens a replay: frames of a file, or made up, go through the same pipeline as fast as it takes them; nothing is ever
- * dropped. Needs no privilege. The caller owns *SOURCE. */
+ * dropped. Needs no privilege. Made-up frames are noise, whose ring is filled here. The caller owns *SOURCE. */
 WH_MUST_CHECK enum wh_status wh_source_replay_open(const struct wh_replay_config *config, struct wh_source **source,
 						   struct wh_error *error);
 

@@ -92,26 +92,31 @@ static uint32_t slot_put(uint8_t *at, uint64_t ns, uint32_t captured, uint32_t o
 	return size;
 }
 
+/* How much of a frame of BYTES is kept in a block that has ROOM left. False: it belongs into the next block. */
+static bool frame_fits(const struct replay *replay, uint32_t bytes, uint32_t room, bool first, uint32_t *captured)
+{
+	*captured = bytes < replay->snapshot_length ? bytes : replay->snapshot_length;
+	if (FRAME_AT + *captured + SLOT_ALIGNMENT <= room)
+		return true;
+	*captured = room - FRAME_AT - SLOT_ALIGNMENT; /* as tpacket_rcv() clamps a frame to the block */
+	return first;
+}
+
 /* Puts one frame at AT if it fits ROOM. Returns the slot's size, 0 where it does not fit or there is none. */
 static uint32_t frame_put(struct replay *replay, uint8_t *at, uint32_t room, bool first)
 {
+	uint32_t captured;
 	if (replay->file == NULL) {
 		uint32_t bytes = replay->synthetic_bytes;
-		if ((!replay->endless && replay->synthetic_left == 0) || FRAME_AT + bytes + SLOT_ALIGNMENT > room)
+		if ((!replay->endless && replay->synthetic_left == 0) ||
+		    !frame_fits(replay, bytes, room, first, &captured))
 			return 0;
 		replay->synthetic_left--;
 		/* The payload is whatever the block held; making it up would cost more than all the rest. */
-		return slot_put(at, ++replay->serial * 1000, bytes, bytes);
+		return slot_put(at, ++replay->serial * 1000, captured, bytes);
 	}
-	if (!frame_fetch(replay))
+	if (!frame_fetch(replay) || !frame_fits(replay, replay->held.caplen, room, first, &captured))
 		return 0;
-	uint32_t captured =
-	    replay->held.caplen < replay->snapshot_length ? replay->held.caplen : replay->snapshot_length;
-	if (FRAME_AT + captured + SLOT_ALIGNMENT > room) {
-		if (!first)
-			return 0;
-		captured = room - FRAME_AT - SLOT_ALIGNMENT; /* as tpacket_rcv() clamps a frame to the block */
-	}
 	/* Opened for nanoseconds, tv_usec holds them. */
 	uint64_t ns = wh_ns_from_parts((uint32_t)replay->held.ts.tv_sec, (uint32_t)replay->held.ts.tv_usec);
 	memcpy(at + FRAME_AT, replay->held_bytes, captured);
@@ -296,6 +301,18 @@ static enum wh_status file_open(struct replay *replay, const struct wh_replay_co
 	return WH_OK;
 }
 
+/* Zeros, which untouched memory holds, are written faster by some disks than traffic is. */
+static void noise_fill(uint8_t *memory, size_t bytes)
+{
+	uint64_t state = UINT64_C(0x9e3779b97f4a7c15); /* any but 0: George Marsaglia, Xorshift RNGs */
+	for (size_t at = 0; at + sizeof(state) <= bytes; at += sizeof(state)) {
+		state ^= state << 13;
+		state ^= state >> 7;
+		state ^= state << 17;
+		memcpy(memory + at, &state, sizeof(state));
+	}
+}
+
 enum wh_status wh_source_replay_open(const struct wh_replay_config *config, struct wh_source **source,
 				     struct wh_error *error)
 {
@@ -322,6 +339,8 @@ enum wh_status wh_source_replay_open(const struct wh_replay_config *config, stru
 		status = wh_error_system(error, errno, "cannot make a replay ring of %zu bytes", bytes);
 	else if (config->path != NULL)
 		status = file_open(replay, config, error);
+	else
+		noise_fill(replay->source.memory, bytes);
 	if (status != WH_OK) {
 		replay_close(&replay->source);
 		return status;

@@ -250,7 +250,7 @@ static void source_ended(struct supervisor *supervisor, uint64_t number)
 	struct wh_port *port = wh_port_source_ended(capture, number);
 	if (port == NULL || supervisor->stopping)
 		return;
-	if (capture->settings.config.replay_file != NULL) {
+	if (!wh_settings_have_adapters(&capture->settings)) {
 		bool whole = port->problem[0] == '\0';
 		stop_begin(supervisor, whole ? WH_STOP_END_OF_INPUT : WH_STOP_ERROR, port->problem);
 	} else {
@@ -405,6 +405,7 @@ void *wh_supervisor_main(void *argument)
 	pthread_mutex_lock(&capture->lock);
 	capture->running = false;
 	capture->end_ns = wh_ns_monotonic();
+	capture->end_cpu_ns = wh_process_cpu_ns();
 	pthread_mutex_unlock(&capture->lock);
 	const uint64_t one = 1;
 	ssize_t ignored = write(capture->done_fd, &one, sizeof(one));

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "writer/closer.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* A closed file that may have to be deleted one day. */
 struct kept {
@@ -56,21 +53,26 @@ static void retention_apply(struct wh_closer *closer)
 		if (kept == NULL)
 			return;
 		pthread_mutex_unlock(&closer->lock);
-		unlink(kept->path);
+		closer->config.files->remove(kept->path, false);
 		free(kept);
 		pthread_mutex_lock(&closer->lock);
 	}
 }
 
-/* Only a chain that may delete files needs to remember them; the list is bounded by keep_files or by the disk. */
+/* Only a chain that may delete files needs to remember them; the list is bounded by keep_files or by the disk. With the
+ * lock held. */
 static void remember(struct wh_closer *closer, const struct wh_file *file)
 {
-	if (closer->config.keep_files == 0 && !closer->config.may_delete)
+	if (closer->config.keep_files == 0 && !closer->config.may_delete && !closer->config.transient)
 		return;
 	size_t length = strlen(file->path) + 1;
 	struct kept *kept = malloc(sizeof(*kept) + length);
-	if (kept == NULL)
+	if (kept == NULL) {
+		/* What cannot be removed later goes now; what is to stay, stays. */
+		if (closer->config.transient)
+			closer->config.files->remove(file->path, false);
 		return;
+	}
 	kept->next = NULL;
 	kept->bytes = file->valid;
 	memcpy(kept->path, file->path, length);
@@ -103,7 +105,7 @@ static void *closer_main(void *argument)
 			closer->last = NULL;
 		pthread_mutex_unlock(&closer->lock);
 		struct wh_error error;
-		bool whole = wh_file_finish(file, &error) == WH_OK;
+		bool whole = closer->config.files->finish(file, &error) == WH_OK;
 		closer->config.closed(closer->config.context, file->path, whole ? NULL : &error);
 		pthread_mutex_lock(&closer->lock);
 		remember(closer, file);
@@ -157,24 +159,6 @@ void wh_closer_file_begun(struct wh_closer *closer)
 	pthread_mutex_unlock(&closer->lock);
 }
 
-/*
- * Frees what PATH takes at once. Removing its name alone may free it much later: xfs does it in the background, and a
- * reader that has it open holds it as long as it likes. A file that has another name somewhere is somebody's copy.
- */
-static void contents_free(const char *path)
-{
-	struct stat found;
-	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1) {
-		/* A failure leaves the rest to unlink(). */
-		int ignored = ftruncate(fd, 0);
-		(void)ignored;
-	}
-	close(fd);
-}
-
 uint64_t wh_closer_delete_oldest(struct wh_closer *closer)
 {
 	pthread_mutex_lock(&closer->lock);
@@ -185,8 +169,7 @@ uint64_t wh_closer_delete_oldest(struct wh_closer *closer)
 	if (kept == NULL)
 		return 0;
 	uint64_t bytes = kept->bytes > 0 ? kept->bytes : 1;
-	contents_free(kept->path);
-	unlink(kept->path);
+	closer->config.files->remove(kept->path, true);
 	free(kept);
 	return bytes;
 }
@@ -201,8 +184,11 @@ void wh_closer_close(struct wh_closer *closer)
 	pthread_mutex_unlock(&closer->lock);
 	pthread_join(closer->thread, NULL);
 	struct kept *kept;
-	while ((kept = oldest_take(closer)) != NULL)
+	while ((kept = oldest_take(closer)) != NULL) {
+		if (closer->config.transient)
+			closer->config.files->remove(kept->path, false);
 		free(kept);
+	}
 	pthread_cond_destroy(&closer->work);
 	pthread_cond_destroy(&closer->idle);
 	pthread_mutex_destroy(&closer->lock);

@@ -15,8 +15,10 @@
 struct wh_closer;
 
 struct wh_closer_config {
-	uint32_t keep_files; /* newest files to keep, the one being written counted; 0: all */
-	bool may_delete;     /* wh_closer_delete_oldest() will be used, so closed files must be remembered */
+	const struct wh_file_ops *files; /* by which the files were opened */
+	uint32_t keep_files;             /* newest files to keep, the one being written counted; 0: all */
+	bool may_delete; /* wh_closer_delete_oldest() will be used, so closed files must be remembered */
+	bool transient;  /* wh_closer_close() deletes all files that were closed and are left */
 	/* Called from the closing thread. A failure's words come in ERROR, else NULL. */
 	void (*closed)(void *context, const char *path, const struct wh_error *error);
 	void *context;
@@ -36,7 +38,7 @@ void wh_closer_file_begun(struct wh_closer *closer);
  * dealt with. Returns the bytes it had, 0 when there is none left to delete. Blocks. */
 uint64_t wh_closer_delete_oldest(struct wh_closer *closer);
 
-/* Finishes what was handed over and ends the thread. NULL is allowed. */
+/* Finishes what was handed over and ends the thread; deletes what is transient. NULL is allowed. Blocks. */
 void wh_closer_close(struct wh_closer *closer);
 
 #endif

@@ -5,9 +5,26 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "writer/format_pcapng.h"
+
+static enum wh_status disk_directory_open(const char *directory, int *fd, struct wh_error *error)
+{
+	*fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0) {
+		int reason = errno;
+		if (reason == ENOENT)
+			return wh_error_set(error, WH_ERR_INPUT,
+					    "the directory %s does not exist: make it first (mkdir -p %s)", directory,
+					    directory);
+		return wh_error_system(error, reason, "cannot use the directory %s", directory);
+	}
+	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
+		return wh_error_system(error, errno, "cannot write to the directory %s", directory);
+	return WH_OK;
+}
 
 static void descriptors_close(struct wh_file *file)
 {
@@ -80,8 +97,8 @@ static int header_write(struct wh_file *file, enum wh_file_direct direct, const 
 	return write_whole(file->buffered_fd, header, length);
 }
 
-enum wh_status wh_file_open(struct wh_file *file, const char *path, enum wh_file_direct direct, const uint8_t *header,
-			    uint32_t length, struct wh_error *error)
+static enum wh_status disk_open(struct wh_file *file, const char *path, enum wh_file_direct direct,
+				const uint8_t *header, uint32_t length, struct wh_error *error)
 {
 	*file = (struct wh_file){ .allocates = true, .direct_fd = -1 };
 	snprintf(file->path, sizeof(file->path), "%s", path);
@@ -105,7 +122,7 @@ enum wh_status wh_file_open(struct wh_file *file, const char *path, enum wh_file
 	return wh_error_system(error, reason, "cannot create %s", path);
 }
 
-enum wh_status wh_file_allocate(struct wh_file *file, uint64_t end, struct wh_error *error)
+static enum wh_status disk_allocate(struct wh_file *file, uint64_t end, struct wh_error *error)
 {
 	if (end <= file->allocated)
 		return WH_OK;
@@ -123,7 +140,7 @@ enum wh_status wh_file_allocate(struct wh_file *file, uint64_t end, struct wh_er
 	return WH_OK;
 }
 
-enum wh_status wh_file_finish(struct wh_file *file, struct wh_error *error)
+static enum wh_status disk_finish(struct wh_file *file, struct wh_error *error)
 {
 	enum wh_status status = WH_OK;
 	if (ftruncate(file->buffered_fd, (off_t)file->valid) != 0)
@@ -134,8 +151,42 @@ enum wh_status wh_file_finish(struct wh_file *file, struct wh_error *error)
 	return status;
 }
 
-void wh_file_abandon(struct wh_file *file)
+static void disk_abandon(struct wh_file *file)
 {
 	descriptors_close(file);
 	unlink(file->path);
 }
+
+/*
+ * Frees what PATH takes at once. Removing its name alone may free it much later: xfs does it in the background, and a
+ * reader that has it open holds it as long as it likes. A file that has another name somewhere is somebody's copy.
+ */
+static void contents_free(const char *path)
+{
+	struct stat found;
+	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1) {
+		/* A failure leaves the rest to unlink(). */
+		int ignored = ftruncate(fd, 0);
+		(void)ignored;
+	}
+	close(fd);
+}
+
+static void disk_remove(const char *path, bool at_once)
+{
+	if (at_once)
+		contents_free(path);
+	unlink(path);
+}
+
+const struct wh_file_ops wh_file_disk_ops = {
+	.directory_open = disk_directory_open,
+	.open = disk_open,
+	.allocate = disk_allocate,
+	.finish = disk_finish,
+	.abandon = disk_abandon,
+	.remove = disk_remove,
+};

@@ -76,6 +76,10 @@ WH_MUST_CHECK enum wh_status wh_sink_uring_open(struct wh_sink **sink, struct wh
 /* pwrite(2), one after the other in the writer's thread; write(2) for WH_OFFSET_STREAM. */
 WH_MUST_CHECK enum wh_status wh_sink_portable_open(struct wh_sink **sink, struct wh_error *error);
 
+/* Nowhere: each write is complete as soon as it is queued, its bytes and its descriptor are not looked at, nothing
+ * fails. For a simulation without a disk; the files then are those of wh_file_discard_ops. */
+WH_MUST_CHECK enum wh_status wh_sink_discard_open(struct wh_sink **sink, struct wh_error *error);
+
 /* A queue of writes, first in, first out; the sinks share it. */
 struct wh_write_queue {
 	struct wh_write *first, *last;

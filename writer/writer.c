@@ -3,7 +3,6 @@
 #include "writer/writer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,21 +27,13 @@ static void file_closed(void *context, const char *path, const struct wh_error *
 	event_send(writer, WH_WRITER_FILE_CLOSED, 0, path);
 }
 
-/* Can a first file be made here, and is there room for it? */
+/* Is there room for a first file? */
 static enum wh_status directory_check(struct wh_writer *writer, struct wh_error *error)
 {
 	const char *directory = writer->name.directory;
-	writer->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (writer->directory_fd < 0) {
-		int reason = errno;
-		if (reason == ENOENT)
-			return wh_error_set(error, WH_ERR_INPUT,
-					    "the directory %s does not exist: make it first (mkdir -p %s)", directory,
-					    directory);
-		return wh_error_system(error, reason, "cannot use the directory %s", directory);
-	}
-	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
-		return wh_error_system(error, errno, "cannot write to the directory %s", directory);
+	enum wh_status status = writer->file_ops->directory_open(directory, &writer->directory_fd, error);
+	if (status != WH_OK || writer->directory_fd < 0)
+		return status;
 	struct wh_space space;
 	if (wh_space_read(writer->directory_fd, &space) != WH_OK)
 		return wh_error_system(error, errno, "cannot read the free space of %s", directory);
@@ -62,6 +53,8 @@ static enum wh_status sink_open(struct wh_writer *writer, struct wh_error *error
 {
 	if (writer->to_stream)
 		return wh_sink_portable_open(&writer->sink, error);
+	if (writer->config.discard)
+		return wh_sink_discard_open(&writer->sink, error);
 	struct wh_error refusal;
 	if (wh_sink_uring_open(&writer->sink, &refusal) == WH_OK)
 		return WH_OK;
@@ -80,6 +73,7 @@ static struct wh_writer *writer_new(const struct wh_writer_config *config)
 		return NULL;
 	memset(writer, 0, sizeof(*writer));
 	writer->config = *config;
+	writer->file_ops = config->discard ? &wh_file_discard_ops : &wh_file_disk_ops;
 	writer->directory_fd = -1;
 	writer->free_percent = -1;
 	writer->pcapng = config->format == WH_WRITE_PCAPNG;
@@ -411,8 +405,10 @@ static void *writer_main(void *argument)
 enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error)
 {
 	const struct wh_closer_config closer = {
+		.files = writer->file_ops,
 		.keep_files = writer->config.keep_files,
 		.may_delete = writer->config.recycle,
+		.transient = writer->config.transient,
 		.closed = file_closed,
 		.context = writer,
 	};
@@ -452,7 +448,7 @@ void wh_writer_rotate(struct wh_writer *writer)
 void wh_writer_watch_space(struct wh_writer *writer)
 {
 	struct wh_space space;
-	if (writer->to_stream || wh_space_read(writer->directory_fd, &space) != WH_OK)
+	if (writer->directory_fd < 0 || wh_space_read(writer->directory_fd, &space) != WH_OK)
 		return;
 	uint64_t limit = wh_space_limit(&space, writer->config.min_free_percent);
 	pthread_mutex_lock(&writer->lock);
@@ -493,7 +489,7 @@ void wh_writer_close(struct wh_writer *writer)
 		return;
 	wh_closer_close(writer->closer);
 	if (writer->file != NULL && !writer->to_stream)
-		wh_file_abandon(writer->file);
+		writer->file_ops->abandon(writer->file);
 	free(writer->file);
 	if (writer->sink != NULL)
 		writer->sink->ops->close(writer->sink);

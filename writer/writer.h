@@ -43,6 +43,9 @@ struct wh_writer_config {
 	double min_free_percent;
 	bool recycle; /* delete this chain's oldest closed files when space is short */
 	enum wh_file_direct direct;
+	bool discard;   /* no file is made and nothing written, all else is done: the path only says how files would be
+			   called, and there is no free space to watch. Not for standard output */
+	bool transient; /* the files hold nothing worth keeping: those that are left are deleted at the end */
 	uint32_t snapshot_length;
 	uint32_t block_bytes; /* of the rings that will be attached: the largest chunk */
 	uint64_t session;
@@ -86,9 +89,9 @@ struct wh_writer_totals {
 	uint64_t bytes_on_disk;
 	uint64_t bytes_copied; /* packet bytes copied or moved, by the sources and by the writer */
 	uint64_t files;
-	uint64_t latency_max_ns; /* longest time from queueing a write to its completion */
-	char current_file[WH_PATH_BYTES];
-	double free_percent; /* negative where it is not known (standard output) */
+	uint64_t latency_max_ns;          /* longest time from queueing a write to its completion */
+	char current_file[WH_PATH_BYTES]; /* empty where there is none */
+	double free_percent;              /* negative where it is not known (standard output, or no disk) */
 	uint64_t free_bytes_to_limit;
 };
 
@@ -98,7 +101,8 @@ struct wh_writer;
  * before what takes time is done. Any thread. */
 WH_MUST_CHECK enum wh_status wh_writer_check(const struct wh_writer_config *config, struct wh_error *error);
 
-/* Checks the path, the directory and its free space, and opens a sink. Creates nothing. The caller owns *WRITER. */
+/* Checks the path, the directory and its free space (not with discard), and opens a sink. Creates nothing. The caller
+ * owns *WRITER. */
 WH_MUST_CHECK enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_writer **writer,
 					    struct wh_error *error);
 
@@ -126,7 +130,7 @@ void wh_writer_rotate(struct wh_writer *writer);
 void wh_writer_watch_space(struct wh_writer *writer);
 
 /* Waits until every source has ended (each must have pushed its WH_CHUNK_END, or be about to), all that was handed over
- * is written and the last file closed, and ends the threads. Blocks. */
+ * is written and the last file closed (or deleted, where it is transient), and ends the threads. Blocks. */
 void wh_writer_finish(struct wh_writer *writer);
 
 /* Counters at this moment. Any thread. */

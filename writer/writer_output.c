@@ -247,7 +247,7 @@ static void space_note(struct wh_writer *writer, const struct wh_space *space)
 
 static enum wh_status space_look(struct wh_writer *writer, struct wh_space *space)
 {
-	if (wh_space_read(writer->directory_fd, space) != WH_OK)
+	if (writer->directory_fd < 0 || wh_space_read(writer->directory_fd, space) != WH_OK)
 		return WH_ERR_SYSTEM;
 	space_note(writer, space);
 	uint64_t ahead = atomic_load_explicit(&promised_bytes, memory_order_relaxed);
@@ -305,9 +305,9 @@ static enum wh_status allocate_step(struct wh_writer *writer, struct wh_file *fi
 	}
 	error->os_error = 0;
 	if (file->allocated + granted >= need) {
-		status = wh_file_allocate(file, file->allocated + granted, error);
+		status = writer->file_ops->allocate(file, file->allocated + granted, error);
 		if (status == WH_ERR_NO_SPACE && file->allocated + granted > need)
-			status = wh_file_allocate(file, need, error);
+			status = writer->file_ops->allocate(file, need, error);
 		promise_renew(file);
 	}
 	pthread_mutex_unlock(&allocation_lock);
@@ -602,7 +602,8 @@ static enum wh_status file_create(struct wh_writer *writer, struct wh_file *file
 	for (int tries = 0;; tries++) {
 		char path[WH_PATH_BYTES];
 		wh_chain_path(&writer->name, ++writer->file_number, wh_ns_wall(), path);
-		enum wh_status status = wh_file_open(file, path, writer->config.direct, header, length, error);
+		enum wh_status status =
+		    writer->file_ops->open(file, path, writer->config.direct, header, length, error);
 		if (status == WH_OK)
 			file->number = writer->file_number;
 		if (status == WH_OK || error->os_error != EEXIST || tries == NAME_TRIES)
@@ -664,7 +665,7 @@ static enum wh_status file_open(struct wh_writer *writer, struct wh_file *file, 
 	status = room_ensure(writer, file, length + (uint64_t)writer->config.block_bytes, &space, error);
 	if (status != WH_OK) {
 		promise(file, 0);
-		wh_file_abandon(file);
+		writer->file_ops->abandon(file);
 	}
 	return status;
 }

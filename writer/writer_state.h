@@ -79,10 +79,11 @@ struct wh_writer {
 	struct wh_chain_name name;
 	bool to_stream; /* standard output */
 	bool pcapng;
+	const struct wh_file_ops *file_ops; /* of its files, on a disk or nowhere */
 	struct wh_sink *sink;
 	struct wh_pool pool;
 	uint32_t buffer_bytes; /* of the pool's buffers, without the stage */
-	int directory_fd;
+	int directory_fd;      /* -1: there is no file system to watch */
 	pthread_t thread;
 	bool started;
 

@@ -48,6 +48,21 @@ enum wh_direct_io { WH_DIRECT_IO_AUTO = 0, WH_DIRECT_IO_ON, WH_DIRECT_IO_OFF };
 enum wh_low_space { WH_LOW_SPACE_STOP = 0, WH_LOW_SPACE_RECYCLE };
 enum wh_cpu_choice { WH_CPUS_AUTO = 0, WH_CPUS_NONE, WH_CPUS_LIST };
 
+/*
+ * A part of the pipeline that is left out, to measure what the rest can do. All else is the real thing: threads, rings,
+ * encoding, files and their rotation, limits, counters. Nothing that came of it is traffic on a disk.
+ */
+enum wh_simulation {
+	WH_SIMULATE_NOTHING = 0,
+	/* No disk: what is to be written counts as written at once, and no file is made, no directory looked at. The
+	 * output may be NULL; the free-space limit means nothing. Files and bytes on disk are what there would be. */
+	WH_SIMULATE_NO_DISK,
+	/* No adapters: made-up frames, as many as the disk takes. There are no interfaces, no filter, no direction and
+	 * one thread; no privilege is needed. Ends after 10 seconds unless one of the stop_after fields is set. Keeps
+	 * the newest 4 files unless keep_files says otherwise, and deletes them when it ends. */
+	WH_SIMULATE_NO_NIC
+};
+
 /* Why a capture ended. The order of the names is that of wh_stop_reason_name(). */
 enum wh_stop_reason {
 	WH_STOP_NONE = 0, /* it is still running */
@@ -68,11 +83,13 @@ enum wh_stop_reason {
 struct wh_config {
 	const char *const *interfaces; /* adapter names; "any" or "*" stands for every adapter that is up */
 	size_t interface_count;
-	const char *replay_file;    /* capture file to feed through the pipeline instead of adapters, or NULL */
-	const char *output;         /* path whose name is the stem of the chain, or "-" for standard output */
-	const char *filter;         /* libpcap filter expression, or NULL */
-	enum wh_file_format format; /* AUTO: .pcap means classic pcap in microseconds, all else pcapng */
-	bool per_interface;         /* one chain for each adapter instead of one for all */
+	const char *replay_file;        /* capture file to feed through the pipeline instead of adapters, or NULL */
+	enum wh_simulation simulate;    /* standard output and a hook_command do not go with one */
+	uint32_t simulated_frame_bytes; /* of each made-up frame, 14 to 65535; default 1414 */
+	const char *output;             /* path whose name is the stem of the chain, or "-" for standard output */
+	const char *filter;             /* libpcap filter expression, or NULL */
+	enum wh_file_format format;     /* AUTO: .pcap means classic pcap in microseconds, all else pcapng */
+	bool per_interface;             /* one chain for each adapter instead of one for all */
 
 	uint64_t file_bytes;      /* a file never grows past this; default 100,000,000 */
 	uint32_t file_seconds;    /* start a new file every so many seconds, 0: never for time */
@@ -125,16 +142,18 @@ struct wh_interface_statistics {
 
 struct wh_statistics {
 	uint64_t frames_received, frames_written, frames_dropped, frames_dropped_nic, frames_truncated;
-	uint64_t bytes_captured; /* packet bytes handed to the files */
-	uint64_t bytes_on_disk;  /* bytes of all files, headers and padding too */
-	uint64_t bytes_copied;   /* packet bytes copied or moved in user space */
-	uint64_t files;          /* files begun */
-	char current_file[1024];
+	uint64_t bytes_captured;      /* packet bytes handed to the files */
+	uint64_t bytes_on_disk;       /* bytes of all files, headers and padding too */
+	uint64_t bytes_copied;        /* packet bytes copied or moved in user space */
+	uint64_t files;               /* files begun */
+	char current_file[1024];      /* empty where there is none */
 	double free_percent;          /* of the output's file system; negative where it is not known */
 	uint64_t free_bytes_to_limit; /* bytes left until the free-space limit */
 	double ring_fill_percent, ring_fill_max_percent;
 	uint64_t write_latency_max_us;
 	uint64_t elapsed_ns;
+	uint64_t cpu_ns; /* processor time that the whole process, user and system, used meanwhile */
+	enum wh_simulation simulate;
 	bool running;
 	enum wh_stop_reason stop_reason;
 	size_t interface_count; /* for wh_capture_interface_statistics(); it only grows */
@@ -196,6 +215,9 @@ WH_API void wh_capture_close(struct wh_capture *capture);
 
 /* "signal", "duration", ...; "" for WH_STOP_NONE. */
 WH_API const char *wh_stop_reason_name(enum wh_stop_reason reason);
+
+/* "no-disk", "no-nic"; "" for WH_SIMULATE_NOTHING and for what is none of them. */
+WH_API const char *wh_simulation_name(enum wh_simulation simulation);
 
 /*
  * Lists the adapters of this network namespace. *ADAPTERS is an array of *COUNT, owned by the caller and released with

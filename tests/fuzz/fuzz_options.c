@@ -18,9 +18,13 @@ static void check_accepted(const struct options *options, const struct wh_messag
 		abort();
 	if (options->command != CLI_CAPTURE)
 		return;
-	if (config->output == NULL || config->output[0] == '\0')
+	if (config->output == NULL ? config->simulate != WH_SIMULATE_NO_DISK : config->output[0] == '\0')
 		abort();
-	if ((config->interface_count == 0) == (config->replay_file == NULL))
+	int inputs =
+	    (config->interface_count != 0) + (config->replay_file != NULL) + (config->simulate == WH_SIMULATE_NO_NIC);
+	if (inputs != 1)
+		abort();
+	if (config->simulated_frame_bytes < 14 || config->simulated_frame_bytes > 65535)
 		abort();
 	for (size_t i = 0; i < config->interface_count; i++) {
 		if (config->interfaces[i][0] == '\0' || strchr(config->interfaces[i], ',') != NULL)

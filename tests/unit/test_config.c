@@ -96,12 +96,9 @@ static void what_makes_no_sense_is_refused(void **state)
 }
 
 /* For adapters the topology looks at the list when they are opened. */
-static void cpus_of_a_replay_must_be_there(void **state)
+static void cpus_must_be_there(struct wh_config config)
 {
-	(void)state;
-	struct wh_config config = good();
 	config.interface_count = 0;
-	config.replay_file = "x.pcap";
 	config.cpus = WH_CPUS_LIST;
 	cpu_set_t allowed;
 	char list[32];
@@ -114,6 +111,17 @@ static void cpus_of_a_replay_must_be_there(void **state)
 		else
 			refuse(&config, "--cpus");
 	}
+}
+
+static void cpus_must_be_there_without_adapters(void **state)
+{
+	(void)state;
+	struct wh_config config = good();
+	config.replay_file = "x.pcap";
+	cpus_must_be_there(config);
+	config.replay_file = NULL;
+	config.simulate = WH_SIMULATE_NO_NIC;
+	cpus_must_be_there(config);
 }
 
 static void numbers_have_bounds(void **state)
@@ -242,6 +250,153 @@ static void strings_are_copied(void **state)
 	assert_null(kept->replay_file);
 	wh_settings_free(&settings);
 	wh_settings_free(&settings); /* of zeros now */
+}
+
+/* ---- simulations ---- */
+
+static struct wh_config made_up(void)
+{
+	struct wh_config config = good();
+	config.interface_count = 0;
+	config.simulate = WH_SIMULATE_NO_NIC;
+	return config;
+}
+
+static void take(const struct wh_config *config, struct wh_settings *settings)
+{
+	struct wh_error error = { 0 };
+	if (wh_settings_take(config, settings, &error) != WH_OK)
+		fail_msg("%s", error.text);
+}
+
+static void no_disk_needs_no_output(void **state)
+{
+	(void)state;
+	static const char *const outputs[] = { NULL, "", "/nowhere/at/all/x.pcap" };
+	for (size_t i = 0; i < sizeof(outputs) / sizeof(outputs[0]); i++) {
+		struct wh_config config = good();
+		struct wh_settings settings;
+		config.simulate = WH_SIMULATE_NO_DISK;
+		config.output = outputs[i];
+		config.on_low_space = WH_LOW_SPACE_RECYCLE;
+		take(&config, &settings);
+		assert_true(settings.config.output[0] != '\0');
+		assert_int_equal(settings.format, i == 2 ? WH_WRITE_PCAP : WH_WRITE_PCAPNG);
+		/* There is no free space to keep to. */
+		assert_true(settings.config.min_free_percent == 0.0);
+		assert_int_equal(settings.config.on_low_space, WH_LOW_SPACE_STOP);
+		/* It goes on until it is told to stop, like any capture. */
+		assert_int_equal(settings.config.stop_after_seconds, 0);
+		assert_int_equal(settings.config.keep_files, 0);
+		assert_true(wh_settings_have_adapters(&settings));
+		wh_settings_free(&settings);
+	}
+	struct wh_config config = good();
+	config.output = NULL;
+	config.interface_count = 0;
+	config.replay_file = "x.pcap";
+	config.simulate = WH_SIMULATE_NO_DISK;
+	accept(&config);
+	config.replay_file = NULL;
+	refuse(&config, "-i");
+}
+
+static void made_up_frames_are_bounded(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t seconds;
+		uint64_t frames;
+		uint32_t files;
+		uint64_t bytes;
+		uint32_t keep;
+		uint32_t seconds_then, keep_then;
+	} cases[] = {
+		{ 0, 0, 0, 0, 0, 10, 4 },     { 3, 0, 0, 0, 0, 3, 4 },    { 60, 0, 0, 0, 2, 60, 2 },
+		{ 0, 1, 0, 0, 0, 0, 4 },      { 0, 0, 5, 0, 0, 0, 4 },    { 0, 0, 0, 1000000, 0, 0, 4 },
+		{ 0, 0, 0, 0, 100, 10, 100 }, { 7, 1, 5, 1000, 3, 7, 3 },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct wh_config config = made_up();
+		struct wh_settings settings;
+		config.stop_after_seconds = cases[i].seconds;
+		config.stop_after_frames = cases[i].frames;
+		config.stop_after_files = cases[i].files;
+		config.stop_after_bytes = cases[i].bytes;
+		config.keep_files = cases[i].keep;
+		take(&config, &settings);
+		assert_int_equal(settings.config.stop_after_seconds, cases[i].seconds_then);
+		assert_int_equal(settings.config.keep_files, cases[i].keep_then);
+		assert_int_equal(settings.config.file_bytes, 100000000);
+		/* The disk is a real one. */
+		assert_true(settings.config.min_free_percent == 10.0);
+		assert_false(wh_settings_have_adapters(&settings));
+		wh_settings_free(&settings);
+	}
+}
+
+static void made_up_frames_have_a_size(void **state)
+{
+	(void)state;
+	static const uint32_t good_sizes[] = { 14, 60, 1414, 9000, 65535 }, bad_sizes[] = { 1, 13, 65536, UINT32_MAX };
+	struct wh_config config = made_up();
+	struct wh_settings settings;
+	assert_int_equal(config.simulated_frame_bytes, 1414);
+	config.simulated_frame_bytes = 0;
+	take(&config, &settings);
+	assert_int_equal(settings.config.simulated_frame_bytes, 1414);
+	wh_settings_free(&settings);
+	for (size_t i = 0; i < sizeof(good_sizes) / sizeof(good_sizes[0]); i++) {
+		config.simulated_frame_bytes = good_sizes[i];
+		take(&config, &settings);
+		assert_int_equal(settings.config.simulated_frame_bytes, good_sizes[i]);
+		wh_settings_free(&settings);
+	}
+	for (size_t i = 0; i < sizeof(bad_sizes) / sizeof(bad_sizes[0]); i++) {
+		config.simulated_frame_bytes = bad_sizes[i];
+		refuse(&config, "no-nic");
+	}
+}
+
+static void what_a_simulation_leaves_out_is_refused(void **state)
+{
+	(void)state;
+	static const enum wh_simulation both[] = { WH_SIMULATE_NO_DISK, WH_SIMULATE_NO_NIC };
+	for (size_t i = 0; i < sizeof(both) / sizeof(both[0]); i++) {
+		struct wh_config config = both[i] == WH_SIMULATE_NO_NIC ? made_up() : good();
+		config.simulate = both[i];
+		accept(&config);
+		config.hook_command = "gzip";
+		refuse(&config, "-z");
+		config.hook_command = NULL;
+		config.output = "-";
+		refuse(&config, "-w -");
+	}
+	struct wh_config config = made_up();
+	config.output = NULL;
+	refuse(&config, "-w");
+	for (int i = 0; i < 6; i++) {
+		config = made_up();
+		config.interface_count = i == 0 ? 1 : 0;
+		config.replay_file = i == 1 ? "x.pcap" : NULL;
+		config.filter = i == 2 ? "tcp" : NULL;
+		config.direction = i == 3 ? WH_DIRECTION_IN : WH_DIRECTION_BOTH;
+		config.no_promiscuous = i == 4;
+		config.fanout = i == 5 ? 2 : 1;
+		refuse(&config, "no-nic");
+	}
+	config = good();
+	config.simulate = (enum wh_simulation)77;
+	refuse(&config, "--simulate");
+}
+
+static void simulations_have_names(void **state)
+{
+	(void)state;
+	assert_string_equal(wh_simulation_name(WH_SIMULATE_NOTHING), "");
+	assert_string_equal(wh_simulation_name(WH_SIMULATE_NO_DISK), "no-disk");
+	assert_string_equal(wh_simulation_name(WH_SIMULATE_NO_NIC), "no-nic");
+	assert_string_equal(wh_simulation_name((enum wh_simulation)77), "");
 }
 
 /* ---- rings ---- */
@@ -397,11 +552,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_the_documented_ones),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
-		cmocka_unit_test(cpus_of_a_replay_must_be_there),
+		cmocka_unit_test(cpus_must_be_there_without_adapters),
 		cmocka_unit_test(numbers_have_bounds),
 		cmocka_unit_test(standard_output_is_one_stream),
 		cmocka_unit_test(format_follows_the_name),
 		cmocka_unit_test(strings_are_copied),
+		cmocka_unit_test(no_disk_needs_no_output),
+		cmocka_unit_test(made_up_frames_are_bounded),
+		cmocka_unit_test(made_up_frames_have_a_size),
+		cmocka_unit_test(what_a_simulation_leaves_out_is_refused),
+		cmocka_unit_test(simulations_have_names),
 		cmocka_unit_test(every_file_size_with_every_ring),
 		cmocka_unit_test(rings_share_the_memory),
 		cmocka_unit_test(rings_leave_half_of_the_memory),

@@ -463,6 +463,62 @@ static void test_bad_values(void **state)
 	}
 }
 
+static void test_simulations(void **state)
+{
+	(void)state;
+	struct line line;
+	const struct wh_config *config = &line.options.config;
+	parse_good(&line, BASE);
+	assert_int_equal(config->simulate, WH_SIMULATE_NOTHING);
+	options_free(&line.options);
+	static const struct {
+		const char *text;
+		enum wh_simulation mode;
+		uint32_t bytes;
+	} good[] = {
+		{ "--simulate no-disk -i eth0", WH_SIMULATE_NO_DISK, 1414 },
+		{ "--simulate no-disk -i eth0 tcp port 80", WH_SIMULATE_NO_DISK, 1414 },
+		{ "--simulate no-disk -i any -w x.pcap -C 5 -W 3 -Z nobody", WH_SIMULATE_NO_DISK, 1414 },
+		{ "--simulate no-disk -r in.pcap", WH_SIMULATE_NO_DISK, 1414 },
+		{ "--simulate no-nic -w x.pcapng", WH_SIMULATE_NO_NIC, 1414 },
+		{ "--simulate no-nic:60 -w x.pcapng -a duration:2", WH_SIMULATE_NO_NIC, 60 },
+		{ "--simulate=no-nic:14 -w x.pcapng -s 96", WH_SIMULATE_NO_NIC, 14 },
+		{ "--simulate no-nic:65535 -w x.pcapng -C 5 -W 3", WH_SIMULATE_NO_NIC, 65535 },
+	};
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		parse_good(&line, good[i].text);
+		assert_int_equal(config->simulate, good[i].mode);
+		assert_int_equal(config->simulated_frame_bytes, good[i].bytes);
+		options_free(&line.options);
+	}
+	static const char *const modes[] = { "''",        "no",         "no-disk:",     "no-disk:60",
+					     "no-nic,60", "no-nics",    "NO-NIC",       "no-nic:",
+					     "no-nic:13", "no-nic:-60", "no-nic:6O",    "disk",
+					     "nic",       "no-nic:1e3", "no-nic:65536", "no-nic:18446744073709551676" };
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		char text[128];
+		snprintf(text, sizeof(text), "-w x --simulate %s", modes[i]);
+		check_bad(text, "--simulate: give ");
+	}
+	check_bad("--simulate", "--simulate: a value is missing; give MODE");
+	check_bad("--simulate no-disk", "-i any");
+	check_bad("--simulate no-disk -w x", "-i any");
+	check_bad("--simulate no-nic", "-w PATH");
+	check_bad(BASE "--simulate no-nic", "leave out -i");
+	check_bad("--simulate no-nic -w x -r in.pcap", "leave out -r");
+	check_bad("--simulate no-nic -w x -F f", "leave out -F");
+	check_bad("--simulate no-nic -w x -p", "leave out -p");
+	check_bad("--simulate no-nic -w x -Q in", "leave out -Q");
+	check_bad("--simulate no-nic -w x --fanout 2", "leave out --fanout");
+	check_bad("--simulate no-nic -w x udp", "leave out the filter");
+	check_bad("--simulate no-nic -w x -z gzip", "leave out -z");
+	check_bad("--simulate no-disk -i eth0 -z gzip", "leave out -z");
+	check_bad("--simulate no-nic -w -", "name a file");
+	check_bad("--simulate no-disk -i eth0 -w -", "leave out -w -");
+	check_bad("--simulate no-disk -i eth0 -W 3", "-W needs a rotation");
+	check_bad("-D --simulate no-disk", "-D captures nothing");
+}
+
 static void test_unknown_options(void **state)
 {
 	(void)state;
@@ -579,6 +635,7 @@ static void test_help(void **state)
 		"--block-timeout",
 		"--direct-io",
 		"--stats-file",
+		"--simulate",
 		"-F, --filter-file",
 		"-r, --read",
 		"-a, --autostop",
@@ -622,6 +679,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_percent_and_cpus),
 		cmocka_unit_test(test_bad_values),
+		cmocka_unit_test(test_simulations),
 		cmocka_unit_test(test_unknown_options),
 		cmocka_unit_test(test_contradictions),
 		cmocka_unit_test(test_standard_output),

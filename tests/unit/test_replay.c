@@ -608,6 +608,43 @@ static void made_up_frames(void **state)
 	}
 }
 
+/* Noise, so that no disk takes the frames for zeros; as long as they are said to be, or cut like any other. */
+static void made_up_frames_are_cut(void **state)
+{
+	static const struct {
+		uint32_t bytes, snapshot, captured;
+	} cases[] = {
+		{ 1414, 96, 96 },
+		{ 1414, 1414, 1414 },
+		{ FRAME_MOST + 1, SNAPSHOT_MOST, FRAME_MOST },
+		{ 65535, SNAPSHOT_MOST, FRAME_MOST },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture *fixture = *state;
+		fixture->config.path = NULL;
+		fixture->config.synthetic_frames = 0;
+		fixture->config.synthetic_bytes = cases[i].bytes;
+		fixture->config.snapshot_length = cases[i].snapshot;
+		replay_open(fixture);
+		struct wh_block block;
+		assert_true(next(fixture, &block));
+		const struct wh_encoding encoding = { .rules = { .snapshot_length = cases[i].snapshot } };
+		struct wh_chunk chunk = { 0 };
+		wh_pcapng_encode(&encoding, WH_TRANSCRIBE_RUN, block.base, BLOCK_BYTES, block.first_slot, block.frames,
+				 &chunk);
+		assert_int_equal(chunk.frame_bytes, (uint64_t)block.frames * cases[i].captured);
+		assert_int_equal(chunk.truncated, cases[i].captured < cases[i].bytes ? block.frames : 0);
+		uint32_t zeros = 0;
+		for (uint32_t at = 0; at < chunk.length; at++)
+			zeros += chunk.base[at] == 0;
+		assert_true(zeros < chunk.length / 2);
+		release(fixture, block.index);
+		assert_false(fixture->source->ops->at_end(fixture->source));
+		fixture->source->ops->close(fixture->source);
+		fixture->source = NULL;
+	}
+}
+
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, fixture_make, fixture_drop)
 
 int main(void)
@@ -633,6 +670,7 @@ int main(void)
 		WITH_FIXTURE(stop_lets_nothing_more_in),
 		WITH_FIXTURE(waiting_ends),
 		WITH_FIXTURE(made_up_frames),
+		WITH_FIXTURE(made_up_frames_are_cut),
 	};
 	return cmocka_run_group_tests_name("replay", tests, NULL, NULL);
 }

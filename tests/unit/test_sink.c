@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Both sinks against real files and pipes: order, short and failed writes, buffers, waking. */
+/* The sinks against real files and pipes: order, short and failed writes, buffers, waking. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,6 +85,11 @@ static int uring_joined_make(void **state)
 static int portable_make(void **state)
 {
 	return fixture_make(state, wh_sink_portable_open);
+}
+
+static int discard_make(void **state)
+{
+	return fixture_make(state, wh_sink_discard_open);
 }
 
 static int fixture_drop(void **state)
@@ -558,6 +563,31 @@ static void wakes_among_writes(void **state)
 	check_file(fixture, 20 * 500);
 }
 
+/* What is discarded is done at once, whatever is wrong with it, and no file gets longer by it. */
+static void discarded_writes_are_complete(void **state)
+{
+	struct fixture *fixture = *state;
+	file_size_limit(fixture, 0);
+	for (uint32_t i = 0; i < WRITES_MOST; i++) {
+		queue(fixture, i, i * 30000, 30000);
+		if (i % 2 == 1)
+			fixture->writes[i].fd = -1;
+	}
+	assert_false(fixture->sink->ops->register_buffer(fixture->sink, 0, fixture->data, DATA_BYTES));
+	fixture->sink->ops->discard(fixture->sink);
+	uint64_t before = wh_ns_monotonic();
+	reap_once(fixture, PATIENCE_NS);
+	assert_true(wh_ns_monotonic() - before < PATIENCE_NS / 2);
+	assert_int_equal(fixture->back_count, WRITES_MOST);
+	check_order(fixture, 0);
+	for (uint32_t i = 0; i < WRITES_MOST; i++) {
+		assert_int_equal(fixture->writes[i].os_error, 0);
+		assert_int_equal(fixture->writes[i].done, 30000);
+	}
+	assert_null(fixture->sink->ops->reap(fixture->sink, 0));
+	check_file(fixture, 0);
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, make, fixture_drop)
 
 static int run(const char *name, CMFixtureFunction make)
@@ -597,11 +627,23 @@ static int run_for_streams(void)
 	return cmocka_run_group_tests_name("sink: pwrite, streams", tests, NULL, NULL);
 }
 
+static int run_for_discard(void)
+{
+	const CMFixtureFunction make = discard_make;
+	const struct CMUnitTest tests[] = {
+		WITH(nothing_to_do),
+		WITH(discarded_writes_are_complete),
+		WITH(wake_ends_the_sleep),
+		WITH(wake_comes_before_the_sleep),
+	};
+	return cmocka_run_group_tests_name("sink: discard", tests, NULL, NULL);
+}
+
 int main(void)
 {
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
-	int failed = run("sink: pwrite", portable_make) + run_for_streams();
+	int failed = run("sink: pwrite", portable_make) + run_for_streams() + run_for_discard();
 	struct wh_sink *sink;
 	struct wh_error error;
 	if (wh_sink_uring_open(&sink, &error) != WH_OK) {

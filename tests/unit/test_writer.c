@@ -827,6 +827,135 @@ static void one_link_type_for_pcap(void **state)
 	wh_rig_finish(rig);
 }
 
+/* ---- simulations ---- */
+
+static uint32_t files_in(const struct wh_rig *rig)
+{
+	DIR *directory = opendir(rig->directory);
+	struct dirent *entry;
+	uint32_t count = 0;
+	assert_non_null(directory);
+	while ((entry = readdir(directory)) != NULL)
+		count += entry->d_name[0] != '.';
+	closedir(directory);
+	return count;
+}
+
+/* Rotation, retention, counters: all as ever, and no file in the place that the path names, or anywhere. */
+static void discard(struct wh_rig *rig, const char *path, enum wh_writer_format format)
+{
+	rig->config.path = path;
+	rig->config.format = format;
+	rig->config.discard = true;
+	rig->config.min_free_percent = 99.9;
+	rig->config.limits.file_bytes = 200000;
+	rig->config.keep_files = 3;
+	struct wh_error error = { 0 };
+	assert_int_equal(wh_writer_check(&rig->config, &error), WH_OK);
+	wh_rig_open(rig);
+	struct wh_feed *feed = wh_rig_feed(rig);
+	wh_rig_start(rig);
+	for (uint32_t i = 0; i < 40; i++) {
+		wh_feed_push(feed, WH_TRANSCRIBE_IN_PLACE, wh_feed_fill(rig, 1414), 1414, i % 5);
+		wh_feed_push(feed, WH_TRANSCRIBE_RUN, 3, 100, 0);
+	}
+	wh_writer_rotate(rig->writer);
+	wh_writer_watch_space(rig->writer);
+	wh_feed_end(feed, 7);
+	wh_writer_finish(rig->writer);
+	struct wh_writer_totals totals;
+	wh_writer_totals_read(rig->writer, &totals);
+	assert_string_equal(totals.current_file, "");
+	assert_true(totals.free_percent < 0);
+	assert_true(totals.files > 10);
+	assert_true(totals.bytes_on_disk > feed->bytes);
+	wh_rig_finish(rig);
+	assert_int_equal(feed->counters.frames_written, feed->frames);
+	assert_int_equal(feed->counters.bytes_captured, feed->bytes);
+	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_ERROR), 0);
+	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_SPACE), 0);
+	assert_int_equal(files_in(rig), 0);
+}
+
+static void nothing_is_written(void **state)
+{
+	struct wh_rig *rig = *state;
+	discard(rig, rig->path, WH_WRITE_PCAPNG);
+}
+
+static void nothing_is_written_as_pcap(void **state)
+{
+	struct wh_rig *rig = *state;
+	discard(rig, rig->path, WH_WRITE_PCAP_NS);
+}
+
+static void nothing_is_written_where_nothing_is(void **state)
+{
+	discard(*state, "/nonexistent/t.pcapng", WH_WRITE_PCAPNG);
+}
+
+/* A limit of the chain holds of files that are not there. */
+static void discarded_files_are_counted(void **state)
+{
+	struct wh_rig *rig = *state;
+	rig->config.discard = true;
+	rig->config.limits.file_bytes = 200000;
+	rig->config.limits.total_files = 5;
+	wh_rig_open(rig);
+	struct wh_feed *feed = wh_rig_feed(rig);
+	wh_rig_start(rig);
+	push_dense(feed, 60, 1414);
+	wh_rig_await(rig, WH_WRITER_STOP_FILES, 1);
+	wh_rig_finish(rig);
+	assert_true(feed->counters.frames_written > 0 && feed->counters.frames_surplus > 0);
+	assert_int_equal(files_in(rig), 0);
+}
+
+/* They are there while they are written, and none is at the end; what is another's stays. */
+static void transient_files_are_removed(void **state)
+{
+	struct wh_rig *rig = *state;
+	char stranger[96];
+	snprintf(stranger, sizeof(stranger), "%s/t_00001_stranger.pcapng", rig->directory);
+	int fd = open(stranger, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	rig->config.transient = true;
+	rig->config.limits.file_bytes = 200000;
+	rig->config.keep_files = 4;
+	wh_rig_open(rig);
+	struct wh_feed *feed = wh_rig_feed(rig);
+	wh_rig_start(rig);
+	push_dense(feed, 60, 1414);
+	wh_feed_end(feed, 0);
+	wh_feed_await_end(feed);
+	assert_true(files_in(rig) > 1);
+	wh_rig_finish(rig);
+	assert_int_equal(feed->counters.frames_written, feed->frames);
+	assert_true(wh_rig_events(rig, WH_WRITER_FILE_CLOSED) > 10);
+	assert_int_equal(files_in(rig), 1);
+	assert_int_equal(access(stranger, F_OK), 0);
+}
+
+/* Without a limit on their number all of them are known at the end, and an error changes nothing about it. */
+static void transient_files_are_removed_after_an_error(void **state)
+{
+	struct wh_rig *rig = *state;
+	rig->config.transient = true;
+	rig->config.limits.file_bytes = 200000;
+	wh_rig_open(rig);
+	struct wh_feed *feed = wh_rig_feed(rig);
+	wh_rig_start(rig);
+	push_dense(feed, 20, 1414);
+	wh_rig_await(rig, WH_WRITER_FILE_CLOSED, 3);
+	file_size_limit(100000);
+	push_dense(feed, 20, 1414);
+	wh_rig_await(rig, WH_WRITER_STOP_ERROR, 1);
+	wh_rig_finish(rig);
+	assert_true(feed->counters.frames_discarded > 0);
+	assert_int_equal(files_in(rig), 0);
+}
+
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_make, rig_drop)
 
 int main(void)
@@ -864,6 +993,12 @@ int main(void)
 		WITH_RIG(quiet_frames_come_through),
 		WITH_RIG(pcapng_to_standard_output),
 		WITH_RIG(pcap_to_standard_output),
+		WITH_RIG(nothing_is_written),
+		WITH_RIG(nothing_is_written_as_pcap),
+		WITH_RIG(nothing_is_written_where_nothing_is),
+		WITH_RIG(discarded_files_are_counted),
+		WITH_RIG(transient_files_are_removed),
+		WITH_RIG(transient_files_are_removed_after_an_error),
 		WITH_RIG(bad_paths_are_refused),
 		WITH_RIG(one_link_type_for_pcap),
 	};
