@@ -31,6 +31,7 @@ class Bench:
     def __enter__(self):
         if os.geteuid() != 0:
             sys.exit("this bench makes network namespaces and pins processes, for which it must be root")
+        rig.guard(self.options.scratch)
         rig.install()
         rig.sweep(self.options.scratch)
         self.scratch = self._stack.enter_context(rig.Scratch(self.options.scratch)).path
@@ -49,14 +50,16 @@ class Bench:
         return path
 
 
-def parser(description):
+def parser(description, tables=True):
+    """The options of every bench. With TABLES, --json is one of them: finish() obeys it."""
     made = argparse.ArgumentParser(description=description)
     beside = Path(__file__).resolve().parents[1] / "build" / "release" / "bin"
     made.add_argument("--bin", default=str(beside), help="directory of wirehaul and the tools (%(default)s)")
     made.add_argument("--scratch", help="where to write (TMPDIR, or beside the programs)")
     made.add_argument("--calm", type=int, default=0, metavar="SECONDS",
                       help="before each run, wait so long at most for a machine that does nothing else")
-    made.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    if tables:
+        made.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     return made
 
 
@@ -92,8 +95,7 @@ class CpuGroup(rig.Resource):
         except OSError:
             self.path = None
             return
-        # The shell joins, not the parent: nothing of the command's own work may come before.
-        self.prefix = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', os.path.join(self.path, "cgroup.procs")]
+        self.prefix = rig.joining(self.path)
 
     def seconds(self):
         return cgroup_seconds(self.path) if self.path is not None else None

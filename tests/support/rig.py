@@ -3,7 +3,7 @@
 
 Everything here is a Resource: a context manager that is closed at the end of its block, at the end of the test, or, if
 the test is killed by a signal, on the way out. What even SIGKILL leaves behind carries the process id of its maker in
-its name, and the next run removes it (sweep()).
+its name; the next run removes it (sweep()), or at once a guard() that outlives its maker.
 """
 
 import atexit
@@ -121,9 +121,10 @@ def install():
         signal.signal(number, _interrupt)
 
 
-def _is_stale(name):
+def _is_stale(name, dead=None):
+    """Whether a thing of that name was made by a process that is no more, or by DEAD, which may not be buried yet."""
     made_by = re.match(rf"{PREFIX}(\d+)-", name)
-    return bool(made_by) and not os.path.exists(f"/proc/{made_by.group(1)}")
+    return bool(made_by) and (int(made_by.group(1)) == dead or not os.path.exists(f"/proc/{made_by.group(1)}"))
 
 
 def default_scratch(programs):
@@ -131,25 +132,62 @@ def default_scratch(programs):
     return tempfile.gettempdir() if "TMPDIR" in os.environ else os.path.join(os.path.dirname(programs), "scratch")
 
 
-def sweep(directory):
-    """Removes what killed runs left: mounts and directories under DIRECTORY and PUBLIC, cgroups, namespaces."""
+def sweep(directory, dead=None):
+    """Removes what killed runs left: processes in their cgroups, limits, mounts and directories under DIRECTORY and
+    PUBLIC, namespaces. DEAD: a run that was killed but whose process may not be buried yet."""
+    for controller in ("", "blkio", "cpuacct", "memory"):
+        for group in glob.glob(os.path.join("/sys/fs/cgroup", controller, PREFIX + "*")):
+            if _is_stale(os.path.basename(group), dead):
+                _sweep_cgroup(group)
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         points = [line.split()[1] for line in mounts]
     for point in reversed(points):
-        if point.startswith(str(directory)) and any(map(_is_stale, point.split("/"))):
+        if point.startswith(str(directory)) and any(_is_stale(part, dead) for part in point.split("/")):
             run("umount", "--lazy", point, check=False)
     for parent in (directory, PUBLIC):
         for leftover in glob.glob(os.path.join(parent, PREFIX + "*")):
-            if _is_stale(os.path.basename(leftover)):
+            if _is_stale(os.path.basename(leftover), dead):
                 shutil.rmtree(leftover, ignore_errors=True)
-    for controller in ("", "blkio", "cpuacct"):
-        for group in glob.glob(os.path.join("/sys/fs/cgroup", controller, PREFIX + "*")):
-            if _is_stale(os.path.basename(group)):
-                with contextlib.suppress(OSError):
-                    os.rmdir(group)
     for line in run("ip", "netns", "list", check=False).stdout.splitlines():
-        if line and _is_stale(line.split()[0]):
+        if line and _is_stale(line.split()[0], dead):
             run("ip", "netns", "delete", line.split()[0], check=False)
+
+
+def _sweep_cgroup(path):
+    limit = re.search(r"-limit-(\d+:\d+)$", path)
+    if limit:
+        DeviceLimit.lift(limit.group(1))
+    end = time.monotonic() + 5
+    while os.path.isdir(path) and time.monotonic() < end:
+        with contextlib.suppress(OSError), open(os.path.join(path, "cgroup.procs"), encoding="ascii") as file:
+            for pid in file.read().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+        time.sleep(0.01)
+
+
+def guard(directory):
+    """Starts a process that does nothing but wait for the end of this one, however it comes, and then sweeps."""
+    dead = os.getpid()
+    reading, writing = os.pipe()  # neither is handed on to programs that are started: the end of the pipe is our end
+    if os.fork() != 0:
+        os.close(reading)
+        return
+    os.close(writing)
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # Whoever waits for the output of this program must not wait for us.
+    with open(os.devnull, "r+b") as nothing:
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing.fileno(), descriptor)
+    os.read(reading, 1)
+    try:
+        sweep(directory, dead)
+    finally:
+        os._exit(0)
 
 
 class Scratch(Resource):
@@ -443,6 +481,63 @@ class WriteLimit(Resource):
             return not os.path.exists(self._path)
 
         wait_for(removed, 10, "the processes under the write limit are gone")
+
+
+class DeviceLimit(Resource):
+    """A limit on what anybody writes to a device, pages that the kernel writes back included: to cgroup v1 those belong
+    to the root group, whatever process filled them."""
+
+    ROOT = "/sys/fs/cgroup/blkio"
+
+    def __init__(self, device, bytes_per_second):
+        self._where = f"{os.major(device)}:{os.minor(device)}"
+        if not os.path.exists(os.path.join(self.ROOT, "blkio.throttle.write_bps_device")):
+            raise unittest.SkipTest("there is no blkio controller of cgroup v1")
+        # An empty group that says by its name what there is to undo.
+        self._mark = os.path.join(self.ROOT, unique(f"-limit-{self._where}"))
+        os.mkdir(self._mark)
+        super().__init__()
+        self._set(self._where, bytes_per_second)
+
+    @classmethod
+    def _set(cls, where, value):
+        with open(os.path.join(cls.ROOT, "blkio.throttle.write_bps_device"), "w", encoding="ascii") as file:
+            file.write(f"{where} {value}")
+
+    @classmethod
+    def lift(cls, where):
+        """Ends the limit on a device, which may be gone."""
+        with contextlib.suppress(OSError):
+            cls._set(where, 0)
+
+    def _undo(self):
+        self.lift(self._where)
+        os.rmdir(self._mark)
+
+
+def joining(group):
+    """What stands before a command so that it runs in the cgroup at GROUP from its start on. The shell joins,
+    not the parent: its own work is not to be counted."""
+    return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', os.path.join(group, "cgroup.procs")]
+
+
+class MemoryLimit(Resource):
+    """A limit on the memory of the processes behind .prefix. Pages that the kernel keeps of their files count, too."""
+
+    ROOT = "/sys/fs/cgroup/memory"
+
+    def __init__(self, limit):
+        if not os.path.exists(os.path.join(self.ROOT, "memory.limit_in_bytes")):
+            raise unittest.SkipTest("there is no memory controller of cgroup v1")
+        self._path = os.path.join(self.ROOT, unique())
+        os.mkdir(self._path)
+        super().__init__()
+        with open(os.path.join(self._path, "memory.limit_in_bytes"), "w", encoding="ascii") as file:
+            file.write(str(limit))
+        self.prefix = joining(self._path)
+
+    def _undo(self):
+        os.rmdir(self._path)
 
 
 class Sampler(Resource):

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Searches for the highest rate, and the longest burst, that is captured without more loss than allowed.
+
+Throughput as RFC 2544 (section 26.1) defines it is the highest offered rate at which no frame is lost. Short trials
+narrow it down, long ones confirm it: a ring absorbs for a while what the tool cannot carry for ever, and a trial that
+only fills the ring proves nothing. A rate that a long trial refutes is taken back and the search goes on below it
+(loss verification of RFC 9004, and the search with trials of several lengths that FD.io's CSIT does).
+"""
+
+import dataclasses
+import statistics
+
+
+@dataclasses.dataclass
+class Found:
+    """What a search found: the highest rate that long trials confirmed, None if there was none (nor time for more); the
+    lowest that did not hold, None if all did; how many trials that took."""
+
+    held: float | None
+    broke: float | None
+    trials: int
+
+
+class Search:
+    """Finds the highest of the rates up to FULL at which at most LIMIT percent are lost.
+
+    TRIAL(rate, long) sends at that rate (FULL: as fast as can be) and returns the percentage lost. KNOWN are
+    (rate, percentage lost) of short trials that were done before. The result is within PRECISION (a part of 1) of the
+    border, and was confirmed by CONFIRMATIONS long trials.
+    """
+
+    def __init__(self, trial, full, limit, known=(), lowest=None, precision=0.03, confirmations=2, most_trials=24):
+        self._trial, self._full, self._limit = trial, full, limit
+        self._known = list(known)
+        self._lowest = lowest if lowest is not None else full / 100
+        self._precision, self._confirmations, self._most = precision, confirmations, most_trials
+        self.trials = 0
+
+    def _holds(self, rate, long):
+        self.trials += 1
+        return self._trial(rate, long) <= self._limit
+
+    def _confirmed(self, rate):
+        return all(self._holds(rate, True) for _ in range(self._confirmations))
+
+    def _bracket(self):
+        """The highest rate that held and the lowest that did not, of those known; what held above a rate that did not
+        was luck."""
+        broke = min((rate for rate, lost in self._known if lost > self._limit), default=None)
+        held = max((rate for rate, lost in self._known
+                    if lost <= self._limit and (broke is None or rate < broke)), default=None)
+        return held, broke
+
+    def run(self):
+        held, broke = self._bracket()
+        if broke is None:
+            if self._confirmed(self._full):
+                return Found(self._full, None, self.trials)
+            held, broke = None, self._full
+        # What a long trial has refuted shows that short ones prove too little here.
+        long = self.trials > 0
+        while True:
+            held, broke = self._narrow(held, broke, long)
+            if held is None or self._confirmed(held):
+                return Found(held, broke, self.trials)
+            if self.trials >= self._most:
+                return Found(None, held, self.trials)
+            held, broke, long = None, held, True
+
+    def _narrow(self, held, broke, long):
+        """Halves the distance between what holds and what does not until it is small enough."""
+        if held is None:
+            # Nothing is known below: first a little down, then ever farther.
+            step = 2 * self._precision
+            held = max(self._lowest, broke * (1 - step))
+            while not self._holds(held, long):
+                if held <= self._lowest or self.trials >= self._most:
+                    return None, held
+                broke, step = held, min(2 * step, 0.5)
+                held = max(self._lowest, broke * (1 - step))
+        while broke / held > 1 + self._precision and self.trials < self._most:
+            middle = (held * broke) ** 0.5
+            if self._holds(middle, long):
+                held = middle
+            else:
+                broke = middle
+        return held, broke
+
+
+def longest_burst(absorbed, shortest, limit, precision=0.1):
+    """The most frames, up to LIMIT, that ABSORBED(frames) says were captured without a loss; None if not even SHORTEST
+    were. RFC 2544 section 26.4."""
+    if absorbed(limit):
+        return limit
+    held, broke = None, limit
+    frames = shortest
+    while frames < limit:
+        if not absorbed(frames):
+            broke = frames
+            break
+        held = frames
+        frames *= 4
+    if held is None:
+        return None
+    while broke / held > 1 + precision:
+        middle = int((held * broke) ** 0.5)
+        if middle <= held:
+            break
+        if absorbed(middle):
+            held = middle
+        else:
+            broke = middle
+    return held
+
+
+def spread(values):
+    """Median, least and most of what repeated searches found. None counts as nothing at all."""
+    numbers = sorted(0 if value is None else value for value in values)
+    middle = statistics.median(numbers)
+    return (middle or None), numbers[0], numbers[-1]

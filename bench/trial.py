@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One trial: a tool captures, numbered frames are sent, and what is in its files is counted."""
+
+import contextlib
+import json
+import os
+import time
+
+import measure
+import rig
+from tools import FILLER
+
+QUIET_SECONDS = 0.05  # of a tool that uses next to no CPU: it has nothing left to do
+MTU_MARGIN = 100
+FILLER_BYTES = 1414
+
+
+class Links(rig.Resource):
+    """COUNT veth pairs between two namespaces: senders in .left on .lefts, captures in .right on .rights."""
+
+    def __init__(self, count=1, mtu=1500):
+        self.left, self.right = rig.Namespace(), rig.Namespace()
+        super().__init__()
+        self.lefts = [f"wa{number}" for number in range(count)]
+        self.rights = [f"wb{number}" for number in range(count)]
+        for left, right in zip(self.lefts, self.rights):
+            self.left.ip("link", "add", "name", left, "mtu", mtu, "type", "veth",
+                         "peer", "name", right, "netns", self.right.name, "mtu", mtu)
+            self.left.ip("link", "set", left, "up")
+            self.right.ip("link", "set", right, "up")
+        for space, names in ((self.left, self.lefts), (self.right, self.rights)):
+            for name in names:
+                rig.wait_for(lambda space=space, name=name: space.link(name)["operstate"] == "UP", 5,
+                             f"{name} has a carrier")
+
+    def _undo(self):
+        self.left.close()
+        self.right.close()
+
+
+class Shape:
+    """Frames of one kind: a size in bytes, or "imix"."""
+
+    def __init__(self, name):
+        self.name = name
+        self.options = {"imix": True} if name == "imix" else {"size": int(name)}
+        largest = 1514 if name == "imix" else int(name)
+        self.mtu = 1500 if largest <= 1514 else largest + MTU_MARGIN
+        self.mean_bytes = (28 * 60 + 16 * 566 + 4 * 1514) / 48 if name == "imix" else int(name)
+
+
+class Load:
+    """How the frames of a trial come: RATE a second (None: as fast as one core sends), for SECONDS or COUNT of them."""
+
+    def __init__(self, shape, rate=None, seconds=None, count=None):
+        self.shape, self.rate, self.seconds, self.count = shape, rate, seconds, count
+
+    def options(self):
+        options = dict(self.shape.options)
+        if self.rate is not None:
+            options["rate"] = int(self.rate)
+            options["count"] = self.count if self.count is not None else max(1, int(self.rate * self.seconds))
+            options["seconds"] = 120
+        elif self.count is not None:
+            options.update(count=self.count, seconds=120)
+        else:
+            options.update(count=0, seconds=self.seconds)
+        return options
+
+
+def launcher(options, group, space):
+    """What stands before a tool's own command: into the cgroup, onto the core, into the namespace."""
+    return [*group.prefix, "taskset", "--cpu-list", options.cpu, *space.prefix]
+
+
+def _busy_somewhere(pid):
+    """Whether a thread of the process runs, or waits for a disk."""
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii", errors="replace") as file:
+                if file.read().rpartition(")")[2].split()[0] in "RD":
+                    return True
+    return False
+
+
+def wait_idle(group, processes, most):
+    """Waits until the processes of GROUP have worked off what they were given, for MOST seconds. Returns whether."""
+    end = time.monotonic() + most
+    before, quiet = group.seconds(), 0
+    while time.monotonic() < end:
+        time.sleep(QUIET_SECONDS)
+        now = group.seconds()
+        used = now - before if now is not None else 0
+        quiet = quiet + 1 if used < 0.05 * QUIET_SECONDS and not any(map(_busy_somewhere, processes)) else 0
+        if quiet == 2:
+            return True
+        before = now
+    return False
+
+
+def _fill(bench, links, tool, size):
+    """Sends each adapter so many frames, of numbers that no trial has, that the tool's ring hands over what came before
+    them. Returns how many."""
+    sent = 0
+    for name in links.lefts:
+        with measure.Blast(bench, links.left, name, size=size, count=2 * tool.block_bytes // size + 1,
+                           first=FILLER) as blast:
+            sent += blast.result(10)["sent"]
+    return sent
+
+
+class Running:
+    """A tool that captures on all of LINKS: one process, or one for each adapter."""
+
+    def __init__(self, bench, tool, links, directory, group, before=()):
+        self.bench, self.tool, self.links, self.directory = bench, tool, links, directory
+        self.group = group
+        self.filler = 0  # frames sent that are no part of the load
+        prefix = [*before, *launcher(bench.options, group, links.right)]
+        self._stack = contextlib.ExitStack()
+        self.processes = []
+        shares = [links.rights] if tool.several else [[name] for name in links.rights]
+        self.directories = [os.path.join(directory, str(number)) for number in range(len(shares))]
+        for share, own in zip(shares, self.directories):
+            self.processes.append(self._stack.enter_context(tool.start(prefix, links.right, share, own)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def pids(self):
+        return [process.pid for process in self.processes]
+
+    def fill(self):
+        self.filler += _fill(self.bench, self.links, self.tool, FILLER_BYTES)
+
+    def drain(self, seconds=20):
+        """Until all that was sent is in files, or will be when the tool ends."""
+        wait_idle(self.group, self.pids(), seconds)
+        self.fill()
+        wait_idle(self.group, self.pids(), 5)
+
+    def resident_kib(self):
+        return sum(measure.peak_resident_kib(pid) for pid in self.pids())
+
+    def stop(self):
+        """Ends it; returns the seconds that took and the exit statuses."""
+        start = time.monotonic()
+        statuses = [self.tool.stop(process, self.fill) for process in self.processes]
+        return time.monotonic() - start, statuses
+
+    def files(self):
+        return [path for own in self.directories for path in self.tool.files(own)]
+
+    def own_drops(self):
+        told = [self.tool.own_drops(process, own) for process, own in zip(self.processes, self.directories)]
+        return None if None in told else sum(told)
+
+
+def _usage(processes):
+    used = [process.usage for process in processes]
+    return {"user_seconds": sum(each.ru_utime for each in used), "system_seconds": sum(each.ru_stime for each in used),
+            "switches": sum(each.ru_nvcsw + each.ru_nivcsw for each in used)}
+
+
+def _judge(sent, counted, own_drops, filler):
+    """FILLER frames, which wh-count calls outside, a tool may lose and count as any other."""
+    lost = sent["sent"] - counted["distinct"]
+    lost_of_all = lost + filler - counted["outside"]
+    return {
+        "sent": sent["sent"], "sent_bytes": sent["bytes"], "send_seconds": sent["seconds"],
+        "offered_pps": sent["sent"] / sent["seconds"], "offered_gbps": 8e-9 * sent["bytes"] / sent["seconds"],
+        "found": counted["distinct"], "lost": lost, "loss_percent": 100 * lost / sent["sent"],
+        "duplicated": counted["duplicated"], "reordered": counted["reordered"], "corrupt": counted["corrupt"],
+        "loss_runs": counted["loss_runs"]["count"], "longest_run": counted["loss_runs"]["longest"],
+        "own_drops": own_drops, "own_difference": None if own_drops is None else own_drops - lost_of_all,
+    }
+
+
+def run(bench, tool, links, load):
+    """One trial of TOOL on the first (only) pair of LINKS. Returns a row of what came of it."""
+    measure.calm(bench.options)
+    with measure.CpuGroup() as group, rig.Scratch(bench.scratch) as scratch:
+        with Running(bench, tool, links, scratch.path, group) as running:
+            startup = group.seconds()
+            busy = measure.busy_seconds()
+            with measure.Blast(bench, links.left, links.lefts[0], **load.options()) as blast:
+                sent = blast.result(150)
+                sender_cpu = blast.cpu_seconds()
+            running.drain()
+            resident = running.resident_kib()
+            stop_seconds, statuses = running.stop()
+            cpu = group.seconds()
+            busy = measure.busy_seconds() - busy
+            own_drops = running.own_drops()
+            used = _usage(running.processes)
+        counted = tool.count(running.directories[0], count=sent["sent"])
+        on_disk = sum(os.stat(path).st_blocks * 512 for path in running.files())
+    measure.settle(bench.scratch, 5)
+    if cpu is None:
+        cpu = used["user_seconds"] + used["system_seconds"]
+    other = max(0.0, busy - sender_cpu - cpu + (startup or 0))
+    return {"tool": tool.name, "size": load.shape.name, "rate": load.rate, "statuses": statuses,
+            **_judge(sent, counted, own_drops, running.filler), **used, "cpu_seconds": cpu, "startup_seconds": startup,
+            "other_cpu_seconds": other, "peak_rss_kib": resident, "bytes_on_disk": on_disk,
+            "captured_bytes": counted["captured_bytes"], "stop_seconds": stop_seconds}
+
+
+def run_several(bench, tool, links, load):
+    """One trial on all pairs of LINKS at once, LOAD's rate shared between them. Loss and counters are of all."""
+    measure.calm(bench.options)
+    each = Load(load.shape, load.rate / len(links.lefts), load.seconds)
+    with measure.CpuGroup() as group, rig.Scratch(bench.scratch) as scratch:
+        with Running(bench, tool, links, scratch.path, group) as running:
+            with contextlib.ExitStack() as stack:
+                blasts = [stack.enter_context(measure.Blast(bench, links.left, name, **each.options()))
+                          for name in links.lefts]
+                sent = [blast.result(150) for blast in blasts]
+            running.drain()
+            running.stop()
+            cpu = group.seconds()
+            own_drops = running.own_drops()
+            used = _usage(running.processes)
+        found, filler_found = _found_of_each(bench, tool, running, links, each, sent)
+    measure.settle(bench.scratch, 5)
+    total = sum(row["sent"] for row in sent)
+    if cpu is None:
+        cpu = used["user_seconds"] + used["system_seconds"]
+    lost = total - sum(found)
+    return {"tool": tool.name, "size": load.shape.name, "sent": total, "found": sum(found), "lost": lost,
+            "loss_percent": 100 * lost / total, "own_drops": own_drops,
+            "own_difference": None if own_drops is None else own_drops - lost - (running.filler - filler_found),
+            "cpu_per_gb": cpu / (1e-9 * sum(row["bytes"] for row in sent))}
+
+
+def _found_of_each(bench, tool, running, links, load, sent):
+    """How many of the load's frames were captured on each adapter, and of the others on all."""
+    found, filler = [], 0
+    for place, (name, row) in enumerate(zip(links.rights, sent)):
+        if tool.several:
+            only = {"interface": name}
+            counted = tool.count(running.directories[0], count=row["sent"], **only)
+        else:
+            counted = tool.count(running.directories[place], count=row["sent"])
+        found.append(counted["distinct"])
+        filler += counted["outside"]
+    return found, filler
+
+
+def full_rate(bench, tool, links, shape, seconds):
+    """What the sender manages while TOOL, the reference, captures."""
+    row = run(bench, tool, links, Load(shape, None, seconds))
+    return row["offered_pps"]
+
+
+def readable_after(bench, tool, links, most=20):
+    """Seconds from a lone frame on an idle link until a reader finds it in the tool's files; None if not in MOST."""
+    with measure.CpuGroup() as group, rig.Scratch(bench.scratch) as scratch:
+        with Running(bench, tool, links, scratch.path, group) as running:
+            wait_idle(group, running.pids(), 2)
+            start = time.monotonic()
+            with measure.Blast(bench, links.left, links.lefts[0], size=1414, count=1) as blast:
+                blast.result(10)
+            while time.monotonic() - start < most:
+                files = [path for path in running.files() if os.path.getsize(path) > 0]
+                found = _found_so_far(bench, files)
+                if found:
+                    return time.monotonic() - start
+                time.sleep(0.01)
+    return None
+
+
+def _found_so_far(bench, files):
+    """A file that is being written may end anywhere; wh-count reads up to there."""
+    if not files:
+        return 0
+    done = rig.run(bench.tool("wh-count"), *files, check=False)
+    with contextlib.suppress(json.JSONDecodeError):
+        return json.loads(done.stdout)["distinct"]
+    return 0
+
+
+def stop_under_load(bench, tool, links, load):
+    """Seconds from the request to end until the tool has ended, frames coming all the while."""
+    with measure.CpuGroup() as group, rig.Scratch(bench.scratch) as scratch:
+        with Running(bench, tool, links, scratch.path, group) as running, \
+                measure.Blast(bench, links.left, links.lefts[0], **load.options()) as blast:
+            blast.wait_sent(int(load.rate * 0.5))
+            seconds, _ = running.stop()
+            blast.stop()
+    return seconds
+
+
+def run_slow_disk(bench, tool, links, load, limit, memory):
+    """One trial with what is written limited to LIMIT bytes a second, on a disk of its own. MEMORY bytes are what the
+    tool may have, its files' pages included: else the machine's whole memory would be the buffer of tools that write
+    through it. (The ring is the kernel's and comes on top, for each of them.)"""
+    with rig.Disk(bench.scratch, 4000) as disk, rig.DeviceLimit(disk.device, limit), measure.CpuGroup() as group, \
+            rig.MemoryLimit(memory) as memory_limit:
+        with Running(bench, tool, links, os.path.join(disk.path, "out"), group, memory_limit.prefix) as running:
+            with measure.Blast(bench, links.left, links.lefts[0], **load.options()) as blast:
+                sent = blast.result(150)
+            running.drain(120)
+            running.stop()
+            own_drops = running.own_drops()
+        counted = tool.count(running.directories[0], count=sent["sent"])
+        row = _judge(sent, counted, own_drops, running.filler)
+    unaccounted = None if own_drops is None else -row["own_difference"]
+    return {"tool": tool.name, "sent": row["sent"], "found": row["found"], "lost": row["lost"],
+            "own_drops": own_drops, "own_difference": row["own_difference"], "unaccounted": unaccounted}
