@@ -14,16 +14,16 @@ from tools import Discard, Wirehaul
 
 PARTS = ("adapter", "kernel", "CPU", "disk")
 ADVICE = {
-    "adapter": "The adapter, or whoever sends, brings no more than this: everything behind it could take more. Nothing "
-               "to change.",
+    "adapter": "The adapter, or whoever sends, brings no more than this, and everything behind it could take more. "
+               "Nothing to change.",
     "kernel": "The kernel loses frames even for a reader that gives every block back unread. Spread the adapter's "
               "interrupts over more cores (ethtool -L, irqbalance), keep other work off the core that handles them, "
               "and capture with --fanout.",
-    "CPU": "One core does not get through more frames. Let wirehaul choose cores near the adapter (--cpus auto), keep other "
-           "work off them, spread the adapter over several threads (--fanout N), keep less of each frame (-s), or "
-           "leave out what need not be captured by a filter.",
-    "disk": "It takes less than what comes. Write to a faster one, or to several by --per-interface and links; keep less of "
-            "each frame (-s), or leave frames out by a filter. A larger ring (-B) helps over peaks, not for ever.",
+    "CPU": "One core does not get through more frames. Let wirehaul choose cores near the adapter (--cpus auto), keep "
+           "other work off them, spread the adapter over several threads (--fanout N), keep less of each frame (-s), "
+           "or leave out what need not be captured by a filter.",
+    "disk": "It takes less than what comes. Write to a faster one; keep less of each frame (-s), or leave frames out "
+            "by a filter. A larger ring (-B) helps over peaks, not for ever.",
 }
 
 

@@ -27,6 +27,7 @@ class Tool:
     package = None  # of Debian, that has it
     writes = "pcapng"
     several = False  # takes more than one adapter; of the others one process runs for each
+    keeps_all_before_signal = False  # what the kernel took before the signal to end is in the files, or told
     block_bytes = MIB  # of its ring: so much traffic makes it hand over what came before
     version_options = ("--version",)
 
@@ -94,6 +95,7 @@ class Wirehaul(Tool):
     name = title = "wirehaul"
     title = "wirehaul, in place"
     several = True
+    keeps_all_before_signal = True
     output = "trace.pcapng"
 
     def path(self):
