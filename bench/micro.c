@@ -2,13 +2,13 @@
 /*
  * wh-bench-micro: what one pointer through the SPSC ring costs, and one frame through an encoder.
  *
+ * ring/WHOSE/... is our ring and another one by turns: in one thread (alone), from one thread to another (1), in the
+ * manner of a capture thread and its writer (batch).
+ *
  * encode/HOW/BYTES/warm|cold is one block of 1 MiB, full of frames of BYTES, in nanoseconds a frame. Warm: the same
  * block again and again, its slot headers just written. Cold: many blocks, none of them in any cache. A capture is in
  * between: the kernel wrote the block a moment ago, often on another core.
  */
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +16,13 @@
 
 #include "harness.h"
 #include "kernel_block.h"
+#include "ring_bench.h"
 #include "ringbuf/clock.h"
 #include "ringbuf/spsc.h"
 #include "writer/format_pcapng.h"
 
-enum { BLOCK_BYTES = 1024 * 1024, COLD_BLOCKS = 96, SWEEP_BYTES = 96 * 1024 * 1024, RING_BATCH = 16, SPINS = 1000 };
+enum { BLOCK_BYTES = 1024 * 1024, COLD_BLOCKS = 96, SWEEP_BYTES = 96 * 1024 * 1024 };
+enum { RING_SLOTS = 1024 }; /* those of an adapter's default ring of 512 MiB: a block each, and the end */
 enum encoder { IN_PLACE, COMPACT, RUN, CLASSIC, ENCODERS };
 
 static const char *const encoder_names[ENCODERS] = { "in_place", "compact", "run", "pcap" };
@@ -122,107 +124,6 @@ static void describe_encoder(const struct wh_bench_case *this, double ns,
 		*at = (struct wh_bench_counter){ "chosen", chosen };
 }
 
-/* ---- the ring ---- */
-
-static struct wh_bench_sample run_one_thread(const struct wh_bench_case *this, uint64_t iterations)
-{
-	struct wh_spsc ring;
-	if (wh_spsc_open(&ring, 64) != WH_OK)
-		abort();
-	uint32_t batch = this->size;
-	uint64_t start_ns = wh_ns_monotonic();
-	for (uint64_t i = 0; i < iterations; i++) {
-		for (uint32_t k = 0; k < batch; k++)
-			wh_spsc_push(&ring, &ring);
-		for (uint32_t k = 0; k < batch; k++)
-			sink += wh_spsc_pop(&ring) != NULL;
-	}
-	uint64_t ns = wh_ns_monotonic() - start_ns;
-	wh_spsc_close(&ring);
-	return (struct wh_bench_sample){ .ns = ns, .items = iterations * batch };
-}
-
-struct passage {
-	struct wh_spsc ring;
-	uint64_t count;
-	bool pinned;
-	size_t cpu; /* of the producer, if pinned */
-	_Atomic bool go;
-};
-
-/* Spinning is what is measured, but where both threads have one CPU the other one must get it. */
-static inline void spin(unsigned *spins)
-{
-	if (++*spins % SPINS == 0)
-		sched_yield();
-}
-
-static void pin(size_t cpu)
-{
-	cpu_set_t set;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
-}
-
-static void *producer_main(void *argument)
-{
-	struct passage *passage = argument;
-	unsigned spins = 0;
-	if (passage->pinned)
-		pin(passage->cpu);
-	/* Acquire: pairs with the release in run_two_threads(). */
-	while (!atomic_load_explicit(&passage->go, memory_order_acquire))
-		spin(&spins);
-	for (uint64_t i = 0; i < passage->count; i++)
-		while (!wh_spsc_push(&passage->ring, passage))
-			spin(&spins);
-	return NULL;
-}
-
-/* The first two CPUs that this process may run on. False where there is only one. */
-static bool choose_cpus(const cpu_set_t *allowed, size_t cpus[2])
-{
-	int found = 0;
-	for (size_t cpu = 0; cpu < CPU_SETSIZE && found < 2; cpu++)
-		if (CPU_ISSET(cpu, allowed))
-			cpus[found++] = cpu;
-	return found == 2;
-}
-
-static struct wh_bench_sample run_two_threads(const struct wh_bench_case *this, uint64_t iterations)
-{
-	static struct passage passage;
-	size_t cpus[2] = { 0 };
-	cpu_set_t allowed;
-	pthread_t producer;
-	pthread_getaffinity_np(pthread_self(), sizeof(allowed), &allowed);
-	passage.pinned = choose_cpus(&allowed, cpus);
-	passage.count = iterations;
-	passage.cpu = cpus[1];
-	atomic_store(&passage.go, false);
-	if (wh_spsc_open(&passage.ring, this->size) != WH_OK ||
-	    pthread_create(&producer, NULL, producer_main, &passage) != 0)
-		abort();
-	if (passage.pinned)
-		pin(cpus[0]);
-	unsigned spins = 0;
-	uint64_t start_ns = wh_ns_monotonic();
-	/* Release: pairs with the acquire in producer_main(). */
-	atomic_store_explicit(&passage.go, true, memory_order_release);
-	for (uint64_t taken = 0; taken < iterations;) {
-		if (wh_spsc_pop(&passage.ring) != NULL)
-			taken++;
-		else
-			spin(&spins);
-	}
-	uint64_t ns = wh_ns_monotonic() - start_ns;
-	pthread_join(producer, NULL);
-	pthread_setaffinity_np(pthread_self(), sizeof(allowed), &allowed);
-	wh_spsc_close(&passage.ring);
-	return (struct wh_bench_sample){ .ns = ns, .items = iterations };
-}
-
 /* ---- all of them ---- */
 
 static struct wh_bench_case cases[64];
@@ -233,17 +134,29 @@ static void add(struct wh_bench_case added)
 	cases[case_count++] = added;
 }
 
-static void cases_make(void)
+/* The same passage through each of the rings, by turns. */
+static void ring_cases_make(const char *passage, int pattern, uint32_t slots)
 {
-	const uint32_t capacities[] = { 16, 64, 1024 };
-	add((struct wh_bench_case){ .name = "spsc/one_thread", .item = "pair", .run = run_one_thread, .size = 1 });
-	add((struct wh_bench_case){
-	    .name = "spsc/one_thread/batch:16", .item = "pair", .run = run_one_thread, .size = RING_BATCH });
-	for (size_t i = 0; i < sizeof(capacities) / sizeof(capacities[0]); i++) {
-		struct wh_bench_case made = { .item = "pair", .run = run_two_threads, .size = capacities[i] };
-		snprintf(made.name, sizeof(made.name), "spsc/two_threads/room:%u", capacities[i]);
+	static const struct wh_ring_bench *const rings[] = { &wh_ring_wirehaul, &wh_ring_ck };
+	static unsigned turns;
+	turns++;
+	for (size_t i = 0; i < sizeof(rings) / sizeof(rings[0]); i++) {
+		struct wh_bench_case made = { .item = "pointer", .turns = turns, .kind = pattern, .size = slots };
+		made.run = rings[i]->run;
+		made.left_out = rings[i]->left_out;
+		snprintf(made.name, sizeof(made.name), "ring/%s/%s", rings[i]->name, passage);
 		add(made);
 	}
+}
+
+static void cases_make(void)
+{
+	ring_cases_make("alone", WH_RING_ALONE, RING_SLOTS);
+	ring_cases_make("alone/batch", WH_RING_ALONE_BATCH, RING_SLOTS);
+	ring_cases_make("1", WH_RING_SINGLE, RING_SLOTS);
+	ring_cases_make("1/slots:64", WH_RING_SINGLE, 64);
+	ring_cases_make("1/slots:16", WH_RING_SINGLE, 16);
+	ring_cases_make("batch", WH_RING_BATCH, RING_SLOTS);
 	for (int how = 0; how < ENCODERS; how++) {
 		for (size_t i = 0; i < sizeof(frame_sizes) / sizeof(frame_sizes[0]); i++) {
 			struct wh_bench_case made = {

@@ -212,9 +212,9 @@ def run(bench, tool, links, load):
         cpu = used["user_seconds"] + used["system_seconds"]
     other = max(0.0, busy - sender_cpu - cpu + (startup or 0))
     return {"tool": tool.name, "size": load.shape.name, "rate": load.rate, "statuses": statuses,
-            **_judge(tool, sent, counted, own_drops, running.filler), **used, "cpu_seconds": cpu, "startup_seconds": startup,
-            "other_cpu_seconds": other, "peak_rss_kib": resident, "bytes_on_disk": on_disk,
-            "captured_bytes": counted["captured_bytes"], "stop_seconds": stop_seconds}
+            **_judge(tool, sent, counted, own_drops, running.filler), **used,
+            "cpu_seconds": cpu, "startup_seconds": startup, "other_cpu_seconds": other, "peak_rss_kib": resident,
+            "bytes_on_disk": on_disk, "captured_bytes": counted["captured_bytes"], "stop_seconds": stop_seconds}
 
 
 def run_several(bench, tool, links, load):

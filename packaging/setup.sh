@@ -5,7 +5,7 @@
 build_packages="build-essential cmake ninja-build pkg-config libpcap-dev liburing-dev libhwloc-dev libmnl-dev
 	libcap-ng-dev libjansson-dev"
 # To run every test: the unit tests' library, the independent readers, the makers of networks and disks.
-test_packages="libcmocka-dev python3 iproute2 tcpdump tshark wireshark-common e2fsprogs xfsprogs util-linux
+test_packages="libcmocka-dev libck-dev python3 iproute2 tcpdump tshark wireshark-common e2fsprogs xfsprogs util-linux
 	ethtool mandoc binutils clang clang-tidy clang-format libclang-rt-14-dev man-db"
 
 # Installs those of the packages of KIND (build or test) that dpkg does not know as installed.

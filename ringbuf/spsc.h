@@ -5,13 +5,17 @@
  * Ownership: push hands the pointer over to the consumer, pop takes it. The ring itself belongs to whoever called
  * wh_spsc_open() and must outlive both threads' use of it.
  *
- * Layout: each side has a cache line that it alone writes: its own counter, and its last look at the other side's
- * counter, so that a push or pop that succeeds touches the other side's line only when that look has gone stale.
- * Counters run freely over 32 bits; the capacity is a power of two, so head - tail is right across the wrap.
+ * The slot itself says whether it is taken: NULL is an empty one, so a pointer to be pushed is never NULL. Neither side
+ * looks at the other one's counter. Where one follows close behind the other, one cache line goes to and fro, that of
+ * the slots which they are at; a ring that compares counters moves those lines besides. bench/README.md has the
+ * figures.
  *
- * Order: the producer's store of HEAD is a release; the consumer's load of HEAD in pop is the acquire that pairs with
- * it, so the slot's content (and what it points to) is seen. The consumer's store of TAIL is a release; the producer's
- * load of TAIL in push is its acquire, so a slot is not overwritten before it was read.
+ * Layout: each side has a cache line of its own for its counter. Counters run freely over 32 bits; the capacity is a
+ * power of two, so counter & mask is right across the wrap.
+ *
+ * Order: the producer's store of a pointer is a release; the consumer's load of it in pop is the acquire that pairs
+ * with it, so what it points to is seen. The consumer's store of NULL is a release; the producer's load of that in push
+ * is its acquire: when a slot is used again, all that the consumer did before it emptied the slot is done.
  */
 #ifndef WH_RINGBUF_SPSC_H
 #define WH_RINGBUF_SPSC_H
@@ -28,12 +32,10 @@
 enum { WH_CACHE_LINE = 64 };
 
 struct wh_spsc {
-	alignas(WH_CACHE_LINE) _Atomic uint32_t head; /* written by the producer: slots ever filled */
-	uint32_t tail_seen;                           /* producer only */
-	alignas(WH_CACHE_LINE) _Atomic uint32_t tail; /* written by the consumer: slots ever emptied */
-	uint32_t head_seen;                           /* consumer only */
-	alignas(WH_CACHE_LINE) uint32_t mask;         /* written at opening only */
-	void **slots;
+	alignas(WH_CACHE_LINE) uint32_t head; /* producer only: slots ever filled */
+	alignas(WH_CACHE_LINE) uint32_t tail; /* consumer only: slots ever emptied */
+	alignas(WH_CACHE_LINE) uint32_t mask; /* written at opening only, as the next one */
+	_Atomic(void *) *slots;               /* filled by the producer, emptied by the consumer */
 };
 
 /* Makes RING empty with room for at least CAPACITY pointers (1 to 2^30), rounded up to a power of two. The caller owns
@@ -43,14 +45,14 @@ WH_MUST_CHECK static inline enum wh_status wh_spsc_open(struct wh_spsc *ring, ui
 	uint32_t size = 1;
 	while (size < capacity)
 		size *= 2;
-	ring->slots = calloc(size, sizeof(*ring->slots));
+	ring->slots = malloc(size * sizeof(*ring->slots));
 	if (ring->slots == NULL)
 		return WH_ERR_MEMORY;
+	for (uint32_t i = 0; i < size; i++)
+		atomic_init(&ring->slots[i], NULL);
 	ring->mask = size - 1;
-	ring->tail_seen = 0;
-	ring->head_seen = 0;
-	atomic_init(&ring->head, 0);
-	atomic_init(&ring->tail, 0);
+	ring->head = 0;
+	ring->tail = 0;
 	return WH_OK;
 }
 
@@ -61,45 +63,41 @@ static inline void wh_spsc_close(struct wh_spsc *ring)
 	ring->slots = NULL;
 }
 
-/* Producer thread. Hands ITEM over; false when the ring is full, and ITEM stays the caller's. Never blocks. */
+/* Producer thread. Hands ITEM, which is not NULL, over; false when the ring is full, and ITEM stays the caller's. Never
+ * blocks. */
 static inline bool wh_spsc_push(struct wh_spsc *ring, void *item)
 {
-	/* Relaxed: only this thread writes it. */
-	uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-	if (head - ring->tail_seen > ring->mask) {
-		/* Acquire: pairs with the release in pop; the slot that we are about to write has been read. */
-		ring->tail_seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
-		if (head - ring->tail_seen > ring->mask)
-			return false;
-	}
-	ring->slots[head & ring->mask] = item;
-	/* Release: pairs with the acquire in pop; publishes the slot and what it points to. */
-	atomic_store_explicit(&ring->head, head + 1, memory_order_release);
+	uint32_t head = ring->head;
+	_Atomic(void *) *slot = &ring->slots[head & ring->mask];
+	/* Acquire: pairs with the release in pop; the consumer is done with what was here before. */
+	if (atomic_load_explicit(slot, memory_order_acquire) != NULL)
+		return false;
+	/* Release: pairs with the acquire in pop; publishes what ITEM points to. */
+	atomic_store_explicit(slot, item, memory_order_release);
+	ring->head = head + 1; /* not ++, which would read it again behind the acquire */
 	return true;
 }
 
 /* Consumer thread. Takes the oldest item, or NULL when the ring is empty. Never blocks. */
 static inline void *wh_spsc_pop(struct wh_spsc *ring)
 {
-	/* Relaxed: only this thread writes it. */
-	uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-	if (tail == ring->head_seen) {
-		/* Acquire: pairs with the release in push. */
-		ring->head_seen = atomic_load_explicit(&ring->head, memory_order_acquire);
-		if (tail == ring->head_seen)
-			return NULL;
-	}
-	void *item = ring->slots[tail & ring->mask];
-	/* Release: pairs with the acquire in push; the slot may be written again. */
-	atomic_store_explicit(&ring->tail, tail + 1, memory_order_release);
+	uint32_t tail = ring->tail;
+	_Atomic(void *) *slot = &ring->slots[tail & ring->mask];
+	/* Acquire: pairs with the release in push; what the item points to is there. */
+	void *item = atomic_load_explicit(slot, memory_order_acquire);
+	if (item == NULL)
+		return NULL;
+	/* Release: pairs with the acquire in push; the slot may be filled again. */
+	atomic_store_explicit(slot, NULL, memory_order_release);
+	ring->tail = tail + 1;
 	return item;
 }
 
-/* Consumer thread. Whether a pop would find something. */
-static inline bool wh_spsc_is_empty(struct wh_spsc *ring)
+/* Consumer thread. Whether a pop would find nothing. */
+static inline bool wh_spsc_is_empty(const struct wh_spsc *ring)
 {
-	return atomic_load_explicit(&ring->tail, memory_order_relaxed) ==
-	       atomic_load_explicit(&ring->head, memory_order_acquire);
+	/* Acquire: as in pop, so that whoever sees it filled may go by what came with it. */
+	return atomic_load_explicit(&ring->slots[ring->tail & ring->mask], memory_order_acquire) == NULL;
 }
 
 #endif

@@ -22,10 +22,8 @@ static struct wh_spsc ring_at(uint32_t capacity, uint32_t counter)
 {
 	struct wh_spsc ring;
 	assert_int_equal(wh_spsc_open(&ring, capacity), WH_OK);
-	atomic_store(&ring.head, counter);
-	atomic_store(&ring.tail, counter);
-	ring.head_seen = counter;
-	ring.tail_seen = counter;
+	ring.head = counter;
+	ring.tail = counter;
 	return ring;
 }
 
