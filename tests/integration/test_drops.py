@@ -168,12 +168,12 @@ class DropsTest(case.Case):
         self.assertNothingLeft(process)
 
         for name in ("wirehaul", "tcpdump"):
-            self.assertEqual([point["percent"] for point in result["curves"]["1414"][name]], [30, 60, 100])
+            self.assertEqual([point["percent"] for point in result["curves"]["1414"][name]], [25, 50, 75, 100])
             self.assertGreater(result["costs"]["1414"]["tools"][name]["cpu_per_gb"], 0)
             self.assertIn("ndr_pps", result["rates"]["1414"][name])
         self.assertGreater(result["source"]["1414"]["pps"], 1000)
         ours = [row for row in result["trials"] if row["tool"] == "wirehaul"]
-        self.assertGreater(len(ours), 5)
+        self.assertGreaterEqual(len(ours), 5)
         for row in ours:
             self.assertEqual(row["sent"], row["found"] + row["lost"])
             self.assertEqual(row["own_difference"], 0, row)
