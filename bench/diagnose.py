@@ -5,12 +5,12 @@ wirehaul's own simulations; the smallest is the limit, and words say what to cha
 import contextlib
 import json
 import os
-import subprocess
-import time
+import sys
 
 import measure
+import rig
 import trial
-from tools import Discard, Wirehaul
+from tools import Discard, Wirehaul, counted_by_itself
 
 PARTS = ("adapter", "kernel", "CPU", "disk")
 ADVICE = {
@@ -41,24 +41,26 @@ class Wirehauls(Wirehaul):
         """Of a simulation there are no files: what it says itself. The whole capture is counted by number."""
         if "--simulate" not in self.more:
             return super().count(directory, **expected)
-        stats = self.stats(directory)
-        return {"distinct": expected["count"] - stats["frames_dropped"], "missing": stats["frames_dropped"],
-                "duplicated": 0, "reordered": 0, "corrupt": 0, "outside": 0, "captured_bytes": 0,
-                "loss_runs": {"count": None, "longest": None}}
+        return counted_by_itself(expected["count"], self.stats(directory)["frames_dropped"])
+
+
+def simulated(bench, seconds, *options):
+    """What wirehaul says of a simulation of that length."""
+    path = os.path.join(bench.directory(), "stats.json")
+    command = [bench.wirehaul, "--simulate", *options, "-q", "-a", f"duration:{max(1, round(seconds))}",
+               "--stats-file", path]
+    with measure.CpuGroup() as group, \
+            rig.Process([*group.prefix, "taskset", "--cpu-list", bench.options.cpu, *command]) as process:
+        if process.wait(seconds + 60) != 0:
+            sys.exit(process.stderr().strip().splitlines()[-1])
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def disk(bench, size, seconds):
     """Made-up frames to the disk, as many as it takes."""
-    path = os.path.join(bench.directory(), "stats.json")
-    output = os.path.join(bench.directory(), "trace.pcapng")
-    command = ["taskset", "--cpu-list", bench.options.cpu, bench.wirehaul, "--simulate", f"no-nic:{size}", "-w", output,
-               "-q", "--min-free", "1", "-a", f"duration:{max(1, round(seconds))}", "--stats-file", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise AssertionError(f"wirehaul --simulate no-nic ended with {done.returncode}: {done.stderr.strip()}")
-    with open(path, encoding="utf-8") as file:
-        stats = json.load(file)
-    return stats
+    return simulated(bench, seconds, f"no-nic:{size}", "-w", os.path.join(bench.directory(), "trace.pcapng"),
+                     "--min-free", "1")
 
 
 def in_sandbox(bench, size, seconds):
@@ -72,14 +74,13 @@ def in_sandbox(bench, size, seconds):
             measure.note(f"measuring: {name.replace('_', ' ')}")
             rows[name] = trial.run(bench, tool, links, load)
     measure.note("measuring: the disk alone")
-    alone = disk(bench, "566" if size == "imix" else size, seconds)
-    bytes_each = shape.mean_bytes if size == "imix" else int(size)
+    alone = disk(bench, round(shape.mean_bytes), seconds)
     own = rows["no_disk"]
     rates = {
         "adapter": rows["discard"]["offered_pps"],
         "kernel": carried(rows["discard"]),
-        "CPU": own["sent"] / max(own["cpu_seconds"] - own["startup_seconds"], 1e-9),
-        "disk": alone["bytes_captured"] / bytes_each / seconds_of(alone),
+        "CPU": own["found"] / max(own["cpu_seconds"] - own["startup_seconds"], 1e-9),
+        "disk": disk_rate(alone, shape.mean_bytes),
     }
     return {"size": size, "rates": rates, "runs": rows, "disk_alone": alone,
             "lost_percent": rows["whole"]["loss_percent"], "carried_pps": carried(rows["whole"])}
@@ -90,24 +91,17 @@ def carried(row):
     return row["offered_pps"] * (1 - row["loss_percent"] / 100)
 
 
-def seconds_of(stats):
-    return stats["elapsed_seconds"]
+def disk_rate(stats, mean_bytes):
+    """Frames of MEAN_BYTES that the disk took in a second."""
+    return stats["bytes_captured"] / mean_bytes / stats["elapsed_seconds"]
 
 
 def on_adapter(bench, interface, seconds):
     """The traffic that comes to a real adapter now, captured without writing; and the disk by itself."""
-    path = os.path.join(bench.directory(), "stats.json")
-    command = ["taskset", "--cpu-list", bench.options.cpu, bench.wirehaul, "-i", interface, "--simulate", "no-disk",
-               "-q", "-a", f"duration:{max(1, round(seconds))}", "--stats-file", path]
     before = kernel_counters(interface)
-    start = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    elapsed = time.monotonic() - start
+    stats = simulated(bench, seconds, "no-disk", "-i", interface)
     after = kernel_counters(interface)
-    if done.returncode != 0:
-        raise AssertionError(f"wirehaul --simulate no-disk ended with {done.returncode}: {done.stderr.strip()}")
-    with open(path, encoding="utf-8") as file:
-        stats = json.load(file)
+    elapsed = stats["elapsed_seconds"]
     lost = {name: after[name] - value for name, value in before.items() if after.get(name, value) > value}
     received = stats["frames_received"]
     alone = disk(bench, mean_size(stats), seconds)
@@ -117,7 +111,7 @@ def on_adapter(bench, interface, seconds):
         "adapter": received / elapsed,
         "kernel": (received - lost.get("backlog", 0)) / elapsed,
         "CPU": received / stats["cpu_seconds"] if stats["cpu_seconds"] else None,
-        "disk": alone["bytes_captured"] / bytes_each / seconds_of(alone),
+        "disk": disk_rate(alone, bytes_each),
     }
     return {"interface": interface, "rates": rates, "received": received, "dropped": stats["frames_dropped"],
             "lost": lost, "adapter_lost": adapter_lost, "disk_alone": alone, "simulated": stats}

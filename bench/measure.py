@@ -67,8 +67,8 @@ def options_of(made, arguments=None):
     options = made.parse_args(arguments)
     options.slow = 1
     options.bin = os.path.abspath(options.bin)
-    if options.scratch is None:
-        options.scratch = rig.default_scratch(options.bin)
+    # As /proc/self/mounts will name what is mounted there.
+    options.scratch = os.path.realpath(options.scratch or rig.default_scratch(options.bin))
     return options
 
 
@@ -104,6 +104,15 @@ class CpuGroup(rig.Resource):
         if self.path is not None:
             with contextlib.suppress(OSError):
                 os.rmdir(self.path)
+
+
+def process_seconds(pids):
+    """CPU time of running processes, in ticks, for where no cgroup counts it."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:15]))
+    return ticks / TICK
 
 
 def peak_resident_kib(pid):
@@ -146,7 +155,7 @@ def captures(space, interface):
     return sum(row[3] == "0003" and row[4] == index and row[5] == "1" for row in rows)
 
 
-def _device_counters(directory):
+def device_counters(directory):
     """Writes and discards done and requests in flight on the device of DIRECTORY."""
     device = os.stat(directory).st_dev
     try:
@@ -162,10 +171,10 @@ def settle(directory, seconds=10):
     behind the scenes, which would slow whoever writes next; so wait until the device is quiet."""
     os.sync()
     end = time.monotonic() + seconds
-    before, quiet = _device_counters(directory), 0
+    before, quiet = device_counters(directory), 0
     while before is not None and quiet < 3 and time.monotonic() < end:
         time.sleep(0.15)
-        now = _device_counters(directory)
+        now = device_counters(directory)
         quiet = quiet + 1 if now == before and now[2] == 0 else 0
         before = now
 

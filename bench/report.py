@@ -311,8 +311,9 @@ def _costs(view):
         least, *_, most = sorted(each[1:3] for each in values if each[3] == shown) * 2
         caption = (f"Shorter is better: at {shown} from {number(least[0])} s/GB ({least[1]}) to {number(most[0])} "
                    f"({most[1]}).")
-    said = ("CPU is user and system time of the tool's processes and threads, for a million frames and for a GB of "
-            "them; with all else is that and whatever else the machine did meanwhile, the sender left out. Switches "
+    said = ("CPU is user and system time of the tool's processes and threads, for a million of the frames that it "
+            "captured and for a GB of them, its start left out; with all else is that and whatever else the machine "
+            "did meanwhile, the sender left out. Switches "
             "are context switches of the tool, memory is the most it had resident, on disk is what its files take for "
             "each byte captured.")
     return title, [Paragraph(said), Figure(svg.file_name("cost"), name, caption, svg.bar_plot(
@@ -400,17 +401,18 @@ def _configuration(view):
 def _definitions(view):
     settings = view.part("settings")
     pdr, seconds = settings.get("pdr_percent"), settings.get("long_seconds", settings.get("trial_seconds"))
-    shorter = (f" The trials that confirm it last {number(seconds, trim=True)} s, where section 24 asks for 60."
+    shorter = (f" The trials that confirm it last up to {number(seconds, trim=True)} s, where section 24 asks for 60."
                if seconds and seconds < 60 else "")
     return "Definitions", [Items([
         ("Offered rate:", "frames a second that the sender put onto the adapter, counted, not asked for."),
         ("Loss:", "frames sent whose numbers are not in what the tool left behind, as a share of the frames sent."),
         ("NDR (no-drop rate):", "the highest offered rate without a lost frame, the throughput of RFC 2544, section "
-                                f"26.1, found by a search with repeated trials.{shorter}"),
+                                f"26.1, found by a search: short trials narrow it down, long ones confirm it.{shorter} In "
+                                "a quick run there is no search: the highest of the rates tried."),
         ("PDR (partial drop rate):", "the same with at most "
                                      f"{number(0.5 if pdr is None else pdr, trim=True)} % of the frames lost."),
         ("Burst:", "the longest row of frames at full rate, after a rest, of which none is lost: back-to-back frames "
-                   "of RFC 2544, section 26.4, as RFC 9004 has it."),
+                   "of RFC 2544, section 26.4. One trial for each length."),
         ("Full rate:", "as fast as the sender can send; a tool that reaches it may be capable of more."),
         ("Spread:", "least and most of repeated searches or runs. Where one value stands for several runs, it is the "
                     "median."),

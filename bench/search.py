@@ -3,8 +3,9 @@
 
 Throughput as RFC 2544 (section 26.1) defines it is the highest offered rate at which no frame is lost. Short trials
 narrow it down, long ones confirm it: a ring absorbs for a while what the tool cannot carry for ever, and a trial that
-only fills the ring proves nothing. A rate that a long trial refutes is taken back and the search goes on below it
-(loss verification of RFC 9004, and the search with trials of several lengths that FD.io's CSIT does).
+only fills the ring proves nothing. A rate that a long trial refutes is taken back and the search goes on below it. A
+short trial that loses is repeated before it is believed, since one accident would bound a tool for good (loss
+verification of RFC 9004, and the search with trials of several lengths that FD.io's CSIT does).
 """
 
 import dataclasses
@@ -13,8 +14,8 @@ import statistics
 
 @dataclasses.dataclass
 class Found:
-    """What a search found: the highest rate that long trials confirmed, None if there was none (nor time for more); the
-    lowest that did not hold, None if all did; how many trials that took."""
+    """What a search found: the highest rate that long trials confirmed, None if there was none; the lowest that did not
+    hold, None if all did; how many trials that took."""
 
     held: float | None
     broke: float | None
@@ -26,7 +27,8 @@ class Search:
 
     TRIAL(rate, long) sends at that rate (FULL: as fast as can be) and returns the percentage lost. KNOWN are
     (rate, percentage lost) of short trials that were done before. The result is within PRECISION (a part of 1) of the
-    border, and was confirmed by CONFIRMATIONS long trials.
+    border, and was confirmed by CONFIRMATIONS long trials. After MOST_TRIALS, the highest rate below all that broke
+    which can be confirmed at once is taken.
     """
 
     def __init__(self, trial, full, limit, known=(), lowest=None, precision=0.03, confirmations=2, most_trials=24):
@@ -36,36 +38,53 @@ class Search:
         self._precision, self._confirmations, self._most = precision, confirmations, most_trials
         self.trials = 0
 
-    def _holds(self, rate, long):
+    def _once(self, rate, long):
         self.trials += 1
-        return self._trial(rate, long) <= self._limit
+        lost = self._trial(rate, long)
+        self._known.append((rate, lost))
+        return lost <= self._limit
+
+    def _holds(self, rate, long):
+        return self._once(rate, long) or (not long and self._once(rate, False))
 
     def _confirmed(self, rate):
-        return all(self._holds(rate, True) for _ in range(self._confirmations))
+        return all(self._once(rate, True) for _ in range(self._confirmations))
 
     def _bracket(self):
-        """The highest rate that held and the lowest that did not, of those known; what held above a rate that did not
-        was luck."""
-        broke = min((rate for rate, lost in self._known if lost > self._limit), default=None)
+        """The highest rate that held and the lowest that did not, of those known. What lost below a rate that held is
+        tried once more; if it loses again, what held above it was luck."""
+        most = max((rate for rate, lost in self._known if lost <= self._limit), default=0)
+        doubtful = {rate for rate, lost in self._known if lost > self._limit and rate < most}
+        accidents = {rate for rate in sorted(doubtful) if self._once(rate, False)}
+        broke = min((rate for rate, lost in self._known if lost > self._limit and rate not in accidents), default=None)
         held = max((rate for rate, lost in self._known
                     if lost <= self._limit and (broke is None or rate < broke)), default=None)
         return held, broke
 
     def run(self):
         held, broke = self._bracket()
+        # What a long trial has refuted shows that short ones prove too little here.
+        long = False
         if broke is None:
             if self._confirmed(self._full):
                 return Found(self._full, None, self.trials)
-            held, broke = None, self._full
-        # What a long trial has refuted shows that short ones prove too little here.
-        long = self.trials > 0
-        while True:
+            held, broke, long = None, self._full, True
+        while self.trials < self._most:
             held, broke = self._narrow(held, broke, long)
-            if held is None or self._confirmed(held):
+            if held is None:
+                break
+            if self._confirmed(held):
                 return Found(held, broke, self.trials)
-            if self.trials >= self._most:
-                return Found(None, held, self.trials)
             held, broke, long = None, held, True
+        return self._settle_for_less(broke)
+
+    def _settle_for_less(self, broke):
+        lower = sorted({rate for rate, lost in self._known if lost <= self._limit and rate < broke}, reverse=True)
+        for rate in lower[:3]:
+            if self._confirmed(rate):
+                return Found(rate, broke, self.trials)
+            broke = rate
+        return Found(None, broke, self.trials)
 
     def _narrow(self, held, broke, long):
         """Halves the distance between what holds and what does not until it is small enough."""
@@ -114,7 +133,7 @@ def longest_burst(absorbed, shortest, limit, precision=0.1):
 
 
 def spread(values):
-    """Median, least and most of what repeated searches found. None counts as nothing at all."""
+    """Of what repeated searches found, one that was found (the median, of an even number the lower), the least and the
+    most. None counts as nothing at all."""
     numbers = sorted(0 if value is None else value for value in values)
-    middle = statistics.median(numbers)
-    return (middle or None), numbers[0], numbers[-1]
+    return (statistics.median_low(numbers) or None), numbers[0], numbers[-1]

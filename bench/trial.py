@@ -13,6 +13,7 @@ from tools import FILLER
 QUIET_SECONDS = 0.05  # of a tool that uses next to no CPU: it has nothing left to do
 MTU_MARGIN = 100
 FILLER_BYTES = 1414
+READ_AGAIN_SECONDS = 0.01
 
 
 class Links(rig.Resource):
@@ -83,30 +84,22 @@ def _busy_somewhere(pid):
     return False
 
 
-def wait_idle(group, processes, most):
-    """Waits until the processes of GROUP have worked off what they were given, for MOST seconds. Returns whether."""
+def wait_idle(running, most):
+    """Waits until the processes of RUNNING have worked off what they were given, for MOST seconds. Returns whether."""
     end = time.monotonic() + most
-    before, quiet = group.seconds(), 0
+    before, quiet = running.seconds(), 0
     while time.monotonic() < end:
         time.sleep(QUIET_SECONDS)
-        now = group.seconds()
-        used = now - before if now is not None else 0
-        quiet = quiet + 1 if used < 0.05 * QUIET_SECONDS and not any(map(_busy_somewhere, processes)) else 0
+        now = running.seconds()
+        idle = now - before < 0.05 * QUIET_SECONDS and not any(map(_busy_somewhere, running.pids()))
+        if idle and running.tool.asynchronous:
+            device = measure.device_counters(running.directory)
+            idle = device is None or device[2] == 0
+        quiet = quiet + 1 if idle else 0
         if quiet == 2:
             return True
         before = now
     return False
-
-
-def _fill(bench, links, tool, size):
-    """Sends each adapter so many frames, of numbers that no trial has, that the tool's ring hands over what came before
-    them. Returns how many."""
-    sent = 0
-    for name in links.lefts:
-        with measure.Blast(bench, links.left, name, size=size, count=2 * tool.block_bytes // size + 1,
-                           first=FILLER) as blast:
-            sent += blast.result(10)["sent"]
-    return sent
 
 
 class Running:
@@ -115,7 +108,7 @@ class Running:
     def __init__(self, bench, tool, links, directory, group, before=()):
         self.bench, self.tool, self.links, self.directory = bench, tool, links, directory
         self.group = group
-        self.filler = 0  # frames sent that are no part of the load
+        self.filler, self.filler_cpu = 0, 0.0  # frames sent that are no part of the load, and what sending them took
         prefix = [*before, *launcher(bench.options, group, links.right)]
         self._stack = contextlib.ExitStack()
         self.processes = []
@@ -133,23 +126,34 @@ class Running:
     def pids(self):
         return [process.pid for process in self.processes]
 
+    def seconds(self):
+        """CPU time so far."""
+        seconds = self.group.seconds()
+        return measure.process_seconds(self.pids()) if seconds is None else seconds
+
     def fill(self):
-        self.filler += _fill(self.bench, self.links, self.tool, FILLER_BYTES)
+        """Sends each adapter so many frames, of numbers that no trial has, that the tool's ring hands over what came
+        before them."""
+        count = 2 * self.tool.block_bytes // FILLER_BYTES + 1
+        for name in self.links.lefts:
+            with measure.Blast(self.bench, self.links.left, name, size=FILLER_BYTES, count=count,
+                               first=FILLER) as blast:
+                self.filler += blast.result(10)["sent"]
+                self.filler_cpu += blast.cpu_seconds()
 
     def drain(self, seconds=20):
-        """Until all that was sent is in files, or will be when the tool ends."""
-        wait_idle(self.group, self.pids(), seconds)
+        """Until all that was sent is in files, or will be when the tool ends. Returns whether it came to that."""
+        worked_off = wait_idle(self, seconds)
         self.fill()
-        wait_idle(self.group, self.pids(), 5)
+        return wait_idle(self, 5) and worked_off
 
     def resident_kib(self):
         return sum(measure.peak_resident_kib(pid) for pid in self.pids())
 
     def stop(self):
         """Ends it; returns the seconds that took and the exit statuses."""
-        start = time.monotonic()
-        statuses = [self.tool.stop(process, self.fill) for process in self.processes]
-        return time.monotonic() - start, statuses
+        ended = [self.tool.stop(process, self.fill) for process in self.processes]
+        return sum(seconds for _, seconds in ended), [status for status, _ in ended]
 
     def files(self):
         return [path for own in self.directories for path in self.tool.files(own)]
@@ -178,13 +182,15 @@ def difference(tool, own_drops, lost, filler_lost):
 def _judge(tool, sent, counted, own_drops, filler):
     """FILLER frames, which wh-count calls outside, were sent besides."""
     lost = sent["sent"] - counted["distinct"]
+    filler_lost = 0 if counted["outside"] is None else filler - counted["outside"]
     return {
         "sent": sent["sent"], "sent_bytes": sent["bytes"], "send_seconds": sent["seconds"],
         "offered_pps": sent["sent"] / sent["seconds"], "offered_gbps": 8e-9 * sent["bytes"] / sent["seconds"],
         "found": counted["distinct"], "lost": lost, "loss_percent": 100 * lost / sent["sent"],
         "duplicated": counted["duplicated"], "reordered": counted["reordered"], "corrupt": counted["corrupt"],
+        "truncated": counted["truncated"], "damaged": counted["damaged"],
         "loss_runs": counted["loss_runs"]["count"], "longest_run": counted["loss_runs"]["longest"],
-        "own_drops": own_drops, "own_difference": difference(tool, own_drops, lost, filler - counted["outside"]),
+        "own_drops": own_drops, "own_difference": difference(tool, own_drops, lost, filler_lost),
     }
 
 
@@ -193,25 +199,24 @@ def run(bench, tool, links, load):
     measure.calm(bench.options)
     with measure.CpuGroup() as group, rig.Scratch(bench.scratch) as scratch:
         with Running(bench, tool, links, scratch.path, group) as running:
-            startup = group.seconds()
+            startup = running.seconds()
             busy = measure.busy_seconds()
             with measure.Blast(bench, links.left, links.lefts[0], **load.options()) as blast:
                 sent = blast.result(150)
                 sender_cpu = blast.cpu_seconds()
-            running.drain()
+            drained = running.drain()
             resident = running.resident_kib()
             stop_seconds, statuses = running.stop()
-            cpu = group.seconds()
             busy = measure.busy_seconds() - busy
             own_drops = running.own_drops()
             used = _usage(running.processes)
+            cpu = group.seconds() or used["user_seconds"] + used["system_seconds"]
+        tool.verify(running.directories[0], sent["sent"] + running.filler)
         counted = tool.count(running.directories[0], count=sent["sent"])
-        on_disk = sum(os.stat(path).st_blocks * 512 for path in running.files())
+        on_disk = sum(os.stat(path).st_blocks * 512 for own in running.directories for path in tool.all_files(own))
     measure.settle(bench.scratch, 5)
-    if cpu is None:
-        cpu = used["user_seconds"] + used["system_seconds"]
-    other = max(0.0, busy - sender_cpu - cpu + (startup or 0))
-    return {"tool": tool.name, "size": load.shape.name, "rate": load.rate, "statuses": statuses,
+    other = max(0.0, busy - sender_cpu - running.filler_cpu - (cpu - startup))
+    return {"tool": tool.name, "size": load.shape.name, "rate": load.rate, "statuses": statuses, "drained": drained,
             **_judge(tool, sent, counted, own_drops, running.filler), **used,
             "cpu_seconds": cpu, "startup_seconds": startup, "other_cpu_seconds": other, "peak_rss_kib": resident,
             "bytes_on_disk": on_disk, "captured_bytes": counted["captured_bytes"], "stop_seconds": stop_seconds}
@@ -223,6 +228,7 @@ def run_several(bench, tool, links, load):
     each = Load(load.shape, load.rate / len(links.lefts), load.seconds)
     with measure.CpuGroup() as group, rig.Scratch(bench.scratch) as scratch:
         with Running(bench, tool, links, scratch.path, group) as running:
+            startup = running.seconds()
             with contextlib.ExitStack() as stack:
                 # Numbers of its own for each adapter: one file may hold the frames of all.
                 blasts = [stack.enter_context(measure.Blast(bench, links.left, name, first=first_on(place),
@@ -231,19 +237,18 @@ def run_several(bench, tool, links, load):
                 sent = [blast.result(150) for blast in blasts]
             running.drain()
             running.stop()
-            cpu = group.seconds()
             own_drops = running.own_drops()
             used = _usage(running.processes)
+            cpu = group.seconds() or used["user_seconds"] + used["system_seconds"]
         found, filler_lost = _found_of_each(tool, running, sent)
     measure.settle(bench.scratch, 5)
     total = sum(row["sent"] for row in sent)
-    if cpu is None:
-        cpu = used["user_seconds"] + used["system_seconds"]
     lost = total - sum(found)
     return {"tool": tool.name, "size": load.shape.name, "sent": total, "found": sum(found), "lost": lost,
+            "offered_pps": sum(row["sent"] / row["seconds"] for row in sent),
             "loss_percent": 100 * lost / total, "own_drops": own_drops,
             "own_difference": difference(tool, own_drops, lost, filler_lost),
-            "cpu_per_gb": cpu / (1e-9 * sum(row["bytes"] for row in sent))}
+            "cpu_per_gb": (cpu - startup) / (1e-9 * sum(row["bytes"] for row in sent))}
 
 
 def first_on(place):
@@ -264,23 +269,24 @@ def _found_of_each(tool, running, sent):
 
 def readable_after(bench, tool, links, most=8):
     """Seconds from a lone frame on an idle link until a reader finds it in the tool's files; None if not in MOST."""
+    found = None
     with measure.CpuGroup() as group, rig.Scratch(bench.scratch) as scratch:
         with Running(bench, tool, links, scratch.path, group) as running:
-            wait_idle(group, running.pids(), 2)
-            start = time.monotonic()
+            wait_idle(running, 2)
             with measure.Blast(bench, links.left, links.lefts[0], size=1414, count=1) as blast:
-                blast.result(10)
-            while time.monotonic() - start < most:
-                files = [path for path in running.files() if os.path.getsize(path) > 0]
-                found = _found_so_far(bench, files)
-                if found:
-                    return time.monotonic() - start
-                time.sleep(0.01)
-    return None
+                blast.wait_sent(1)
+                start = time.monotonic()
+                while found is None and time.monotonic() - start < most:
+                    if _frames_so_far(bench, running.files()):
+                        found = time.monotonic() - start
+                    time.sleep(READ_AGAIN_SECONDS)
+    measure.settle(bench.scratch, 5)
+    return found
 
 
-def _found_so_far(bench, files):
-    """A file that is being written may end anywhere; wh-count reads up to there."""
+def _frames_so_far(bench, files):
+    """How many numbered frames a reader finds. A file that is being written may end anywhere."""
+    files = [path for path in files if os.path.getsize(path) > 0]
     if not files:
         return 0
     done = rig.run(bench.tool("wh-count"), *files, check=False)
@@ -297,6 +303,7 @@ def stop_under_load(bench, tool, links, load):
             blast.wait_sent(int(load.rate * 0.5))
             seconds, _ = running.stop()
             blast.stop()
+    measure.settle(bench.scratch, 5)
     return seconds
 
 

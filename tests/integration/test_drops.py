@@ -142,7 +142,11 @@ class DropsTest(case.Case):
 
         def left():
             found = [line for line in rig.run("ip", "netns", "list").stdout.splitlines() if line.startswith(mark)]
-            for parent in (self.scratch, "/sys/fs/cgroup", "/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/blkio"):
+            for controller in ("", "cpuacct", "blkio", "memory"):
+                with contextlib.suppress(OSError):
+                    found += [name for name in os.listdir(os.path.join("/sys/fs/cgroup", controller))
+                              if name.startswith(mark)]
+            for parent in (self.scratch,):
                 with contextlib.suppress(OSError):
                     found += [name for name in os.listdir(parent) if name.startswith(mark)]
             with open("/proc/self/mounts", encoding="utf-8") as mounts:

@@ -44,9 +44,23 @@ def unique(word=""):
     return f"{PREFIX}{os.getpid()}-{_serial}{word}"
 
 
+def _bound():
+    """For preexec_fn: the child dies when this process does."""
+    parent = os.getpid()
+
+    def bind():
+        pr_set_pdeathsig = 1
+        _libc.prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # too late to be told
+            os._exit(1)
+
+    return bind
+
+
 def run(*args, check=True, text=True, **options):
     """Runs a command to its end and returns it; with CHECK, its failure is an error that shows what it said."""
-    done = subprocess.run([str(arg) for arg in args], capture_output=True, text=text, check=False, **options)
+    done = subprocess.run([str(arg) for arg in args], capture_output=True, text=text, check=False,
+                          preexec_fn=_bound(), **options)
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, args))}: status {done.returncode}: {done.stdout}{done.stderr}")
     return done
@@ -150,6 +164,9 @@ def sweep(directory, dead=None):
                 shutil.rmtree(leftover, ignore_errors=True)
     for line in run("ip", "netns", "list", check=False).stdout.splitlines():
         if line and _is_stale(line.split()[0], dead):
+            for pid in run("ip", "netns", "pids", line.split()[0], check=False).stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             run("ip", "netns", "delete", line.split()[0], check=False)
 
 
@@ -185,7 +202,10 @@ def guard(directory):
             os.dup2(nothing.fileno(), descriptor)
     os.read(reading, 1)
     try:
-        sweep(directory, dead)
+        # A command that was under way may have made one more thing before its own end.
+        for _ in range(3):
+            sweep(directory, dead)
+            time.sleep(0.5)
     finally:
         os._exit(0)
 
@@ -213,11 +233,6 @@ class Public(Scratch):
         os.chmod(self.program, 0o755)
 
 
-def _die_with_parent():
-    pr_set_pdeathsig = 1
-    _libc.prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-
-
 class Process(Resource):
     """A child process, in a namespace if one is given. Ended by SIGKILL if nobody ends it before.
 
@@ -230,7 +245,7 @@ class Process(Resource):
         self._stderr = tempfile.TemporaryFile()
         # A session of its own: Ctrl+C on the terminal is for the test, which then ends its children in order.
         self.popen = subprocess.Popen(
-            prefix + self.args, stderr=self._stderr, start_new_session=True, preexec_fn=_die_with_parent, **options
+            prefix + self.args, stderr=self._stderr, start_new_session=True, preexec_fn=_bound(), **options
         )
         self.pid = self.popen.pid
         self.usage = None
