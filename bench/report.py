@@ -407,12 +407,12 @@ def _definitions(view):
         ("Offered rate:", "frames a second that the sender put onto the adapter, counted, not asked for."),
         ("Loss:", "frames sent whose numbers are not in what the tool left behind, as a share of the frames sent."),
         ("NDR (no-drop rate):", "the highest offered rate without a lost frame, the throughput of RFC 2544, section "
-                                f"26.1, found by a search: short trials narrow it down, long ones confirm it.{shorter} In "
-                                "a quick run there is no search: the highest of the rates tried."),
+                                f"26.1, found by a search: short trials narrow it down, long ones confirm it.{shorter} "
+                                "In a quick run there is no search: the highest of the rates tried."),
         ("PDR (partial drop rate):", "the same with at most "
                                      f"{number(0.5 if pdr is None else pdr, trim=True)} % of the frames lost."),
         ("Burst:", "the longest row of frames at full rate, after a rest, of which none is lost: back-to-back frames "
-                   "of RFC 2544, section 26.4. One trial for each length."),
+                   "of RFC 2544, section 26.4 (RFC 9004 asks for more than the one trial that each length has here)."),
         ("Full rate:", "as fast as the sender can send; a tool that reaches it may be capable of more."),
         ("Spread:", "least and most of repeated searches or runs. Where one value stands for several runs, it is the "
                     "median."),
