@@ -367,9 +367,13 @@ bool parse_simulate(struct options *options, const struct option_row *row, const
 		    struct wh_message *message)
 {
 	struct wh_config *config = &options->config;
-	uint64_t bytes = config->simulated_frame_bytes;
+	/* Of two, the last one counts: the size of the first must not be left. */
+	struct wh_config defaults;
+	wh_config_init(&defaults);
+	uint64_t bytes = defaults.simulated_frame_bytes;
 	if (strcmp(value, wh_simulation_name(WH_SIMULATE_NO_DISK)) == 0) {
 		config->simulate = WH_SIMULATE_NO_DISK;
+		config->simulated_frame_bytes = defaults.simulated_frame_bytes;
 		return true;
 	}
 	const char *no_nic = wh_simulation_name(WH_SIMULATE_NO_NIC);

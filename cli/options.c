@@ -326,9 +326,9 @@ void options_print_help(FILE *out)
 			fprintf(out, "\n%s:\n", table[id].heading);
 		print_row(out, &table[id]);
 	}
-	fputs("\nSignals: SIGINT and SIGTERM stop, SIGUSR1 shows statistics, SIGHUP begins a new\n"
-	      "file. Exit status: 0 stopped as asked; 2 wrong usage, or could not start; 3 stopped\n"
-	      "by the free-space limit; 4 stopped by an error, what was captured is kept.\n",
+	fputs("\nSignals: SIGINT, SIGTERM and SIGQUIT stop, SIGUSR1 shows statistics, SIGHUP begins\n"
+	      "a new file. Exit status: 0 stopped as asked; 2 wrong usage, or could not start;\n"
+	      "3 stopped by the free-space limit; 4 stopped by an error, what was captured is kept.\n",
 	      out);
 }
 

@@ -41,8 +41,19 @@ static enum wh_result check_list(const struct options *options, struct wh_messag
 	return WH_RESULT_OK;
 }
 
-/* What a simulation leaves out has no options. */
-static enum wh_result check_simulation(const struct options *options, struct wh_message *message)
+static enum wh_result check_no_disk(const struct options *options, struct wh_message *message)
+{
+	if (options_to_standard_output(options))
+		return refuse(message, "--simulate no-disk writes nothing: leave out -w -");
+	if (options->config.direct_io == WH_DIRECT_IO_ON)
+		return refuse(message, "--simulate no-disk writes nothing, directly or not: leave out --direct-io on");
+	if (options->config.on_low_space == WH_LOW_SPACE_RECYCLE)
+		return refuse(message,
+			      "--simulate no-disk has no old files to delete: leave out --on-low-space recycle");
+	return WH_RESULT_OK;
+}
+
+static enum wh_result check_no_nic(const struct options *options, struct wh_message *message)
 {
 	static const struct {
 		enum option_id id;
@@ -54,18 +65,10 @@ static enum wh_result check_simulation(const struct options *options, struct wh_
 		{ OPTION_NO_PROMISCUOUS, "--simulate no-nic opens no adapter: leave out -p" },
 		{ OPTION_DIRECTION, "--simulate no-nic makes frames that go no way to choose by: leave out -Q" },
 		{ OPTION_FANOUT, "--simulate no-nic has no adapter for several threads: leave out --fanout" },
+		{ OPTION_PER_INTERFACE, "--simulate no-nic has no adapters to tell apart: leave out --per-interface" },
 	};
-	enum wh_simulation mode = options->config.simulate;
-	if (mode == WH_SIMULATE_NOTHING)
-		return WH_RESULT_OK;
-	if (options_given(options, OPTION_HOOK))
-		return refuse(message, "--simulate leaves no file behind for -z to work on: leave out -z");
 	if (options_to_standard_output(options))
-		return refuse(message, mode == WH_SIMULATE_NO_DISK
-					   ? "--simulate no-disk writes nothing: leave out -w -"
-					   : "--simulate no-nic measures a disk: name a file there with -w");
-	if (mode != WH_SIMULATE_NO_NIC)
-		return WH_RESULT_OK;
+		return refuse(message, "--simulate no-nic measures a disk: name a file there with -w");
 	for (size_t i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
 		if (options_given(options, strangers[i].id))
 			return refuse(message, strangers[i].text);
@@ -73,6 +76,17 @@ static enum wh_result check_simulation(const struct options *options, struct wh_
 	if (options->filter != NULL)
 		return refuse(message, "--simulate no-nic makes frames that are all alike: leave out the filter");
 	return WH_RESULT_OK;
+}
+
+/* What a simulation leaves out has no options. */
+static enum wh_result check_simulation(const struct options *options, struct wh_message *message)
+{
+	enum wh_simulation mode = options->config.simulate;
+	if (mode == WH_SIMULATE_NOTHING)
+		return WH_RESULT_OK;
+	if (options_given(options, OPTION_HOOK))
+		return refuse(message, "--simulate leaves no file behind for -z to work on: leave out -z");
+	return mode == WH_SIMULATE_NO_DISK ? check_no_disk(options, message) : check_no_nic(options, message);
 }
 
 static enum wh_result check_input(const struct options *options, struct wh_message *message)

@@ -40,11 +40,15 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
+/* All end a capture in order: files that are whole, and nothing left of a simulation. Who wants less has SIGKILL. */
+static const int stop_signals[] = { SIGINT, SIGTERM, SIGQUIT };
+enum { STOP_SIGNALS = sizeof(stop_signals) / sizeof(stop_signals[0]) };
+
 /*
  * Takes the signals away from every thread that is started from here on: they are read from a descriptor by the main
  * thread instead. Those that end a capture may kill as usual for now, since opening it can take as long as a pipe is
  * silent, and leaves nothing behind; also where a shell that started us in the background has them ignored. A reader
- * that goes away shows itself as a failed write.
+ * that goes away, and a limit on the size of files (ulimit -f), show themselves as failed writes.
  */
 static int open_signals(void)
 {
@@ -56,13 +60,14 @@ static int open_signals(void)
 		return -1;
 	struct sigaction action = { .sa_handler = SIG_IGN };
 	sigemptyset(&action.sa_mask);
-	if (sigaction(SIGPIPE, &action, NULL) != 0)
+	if (sigaction(SIGPIPE, &action, NULL) != 0 || sigaction(SIGXFSZ, &action, NULL) != 0)
 		return -1;
 	action.sa_handler = SIG_DFL;
-	if (sigaction(SIGINT, &action, NULL) != 0 || sigaction(SIGTERM, &action, NULL) != 0)
-		return -1;
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
+	for (size_t i = 0; i < STOP_SIGNALS; i++) {
+		if (sigaction(stop_signals[i], &action, NULL) != 0)
+			return -1;
+		sigaddset(&signals, stop_signals[i]);
+	}
 	return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -71,8 +76,8 @@ static void block_stop_signals(void)
 {
 	sigset_t signals;
 	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
+	for (size_t i = 0; i < STOP_SIGNALS; i++)
+		sigaddset(&signals, stop_signals[i]);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 
@@ -158,6 +163,7 @@ static void handle_signals(struct session *session)
 		switch (info.ssi_signo) {
 		case SIGINT:
 		case SIGTERM:
+		case SIGQUIT:
 			ask_to_stop(session);
 			break;
 		case SIGUSR1:

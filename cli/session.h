@@ -7,9 +7,10 @@
 #include "options.h"
 
 /*
- * Captures what OPTIONS say until the capture has ended, and tells CONSOLE about it. Blocks SIGINT, SIGTERM, SIGUSR1
- * and SIGHUP and ignores SIGPIPE for the rest of the process's life, because it takes them from a descriptor; nothing
- * may have started a thread before. Returns the exit status. Call it once, from the main thread.
+ * Captures what OPTIONS say until the capture has ended, and tells CONSOLE about it. Blocks SIGINT, SIGTERM, SIGQUIT,
+ * SIGUSR1 and SIGHUP for the rest of the process's life, because it takes them from a descriptor, and ignores SIGPIPE
+ * and SIGXFSZ, because writes fail where they would come; nothing may have started a thread before. Returns the exit
+ * status. Call it once, from the main thread.
  */
 WH_MUST_USE enum wh_result session_run(struct options *options, struct console *console);
 

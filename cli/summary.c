@@ -60,28 +60,41 @@ static struct text describe_elapsed(uint64_t elapsed_ns)
 
 static void print_files(FILE *out, const struct wh_statistics *sum)
 {
-	const char *on_disk = sum->simulate == WH_SIMULATE_NO_DISK ? "that were not written" : "on disk";
-	fprintf(out, "%s %s, %s %s, %s of packets in %s; ring at most %.0f %% full, slowest write %s",
-		text_count(sum->files).s, sum->files == 1 ? "file" : "files", text_bytes(sum->bytes_on_disk).s, on_disk,
-		text_bytes(sum->bytes_captured).s, describe_elapsed(sum->elapsed_ns).s, sum->ring_fill_max_percent,
-		text_latency(sum->write_latency_max_us).s);
+	bool disk = sum->simulate != WH_SIMULATE_NO_DISK;
+	fprintf(out, "%s %s, %s %s, %s of packets in %s; ring at most %.0f %% full", text_count(sum->files).s,
+		sum->files == 1 ? "file" : "files", text_bytes(sum->bytes_on_disk).s,
+		disk ? "on disk" : "that were not written", text_bytes(sum->bytes_captured).s,
+		describe_elapsed(sum->elapsed_ns).s, sum->ring_fill_max_percent);
+	if (disk)
+		fprintf(out, ", slowest write %s", text_latency(sum->write_latency_max_us).s);
 	if (sum->free_percent >= 0)
 		fprintf(out, ", %.1f %% of the disk free", sum->free_percent);
 	fputc('\n', out);
 }
 
-/* What a simulation is for. All is a mean over its whole time. */
+/* What was left out, what it was left out for, and what has become of its files. */
+static void print_simulation(FILE *out, const struct wh_statistics *sum)
+{
+	if (sum->simulate == WH_SIMULATE_NO_DISK) {
+		fputs("SIMULATION without a disk: NOTHING WAS WRITTEN; measured is all but the disk\n", out);
+		return;
+	}
+	fputs("SIMULATION without adapters: the frames were made up, ", out);
+	if (sum->files_left > 0)
+		fprintf(out, "%s of their files could NOT BE REMOVED", text_count(sum->files_left).s);
+	else
+		fprintf(out, "their files %s removed", sum->running ? "will be" : "are");
+	fputs("; measured is the disk\n", out);
+}
+
+/* What a simulation is for. All is a mean over its time, which ends when the last file is closed. */
 static void print_measured(FILE *out, const struct wh_statistics *sum)
 {
 	double seconds = (double)sum->elapsed_ns / 1e9, gigabytes = (double)sum->bytes_on_disk / 1e9;
 	struct text cpu = { "-" };
 	if (sum->frames_written > 0)
 		snprintf(cpu.s, sizeof(cpu.s), "%.3f", (double)sum->cpu_ns / 1e9 / gigabytes);
-	fprintf(out, "%s\n",
-		sum->simulate == WH_SIMULATE_NO_DISK
-		    ? "SIMULATION without a disk: NOTHING WAS WRITTEN; measured is all but the disk"
-		    : "SIMULATION without adapters: the frames were made up, their files are removed; measured is the "
-		      "disk");
+	print_simulation(out, sum);
 	fprintf(out, "%s frames/s, %.3f GB/s, %s CPU seconds per GB, %s dropped\n",
 		text_count(seconds > 0 ? (uint64_t)((double)sum->frames_written / seconds + 0.5) : 0).s,
 		seconds > 0 ? gigabytes / seconds : 0, cpu.s, text_count(sum->frames_dropped).s);
@@ -105,6 +118,9 @@ static const char *advice(const struct wh_statistics *statistics)
 		return "some of them came in while the capture was being stopped at its free-space limit";
 	if (statistics->frames_dropped == 0)
 		return "the adapter had no room for them: give it more with ethtool -G NAME rx N";
+	if (statistics->simulate == WH_SIMULATE_NO_DISK)
+		return "there was no disk to wait for: give the threads other CPUs (--cpus) or more of them "
+		       "(--fanout), a larger ring (-B), or less to do (a filter)";
 	if (statistics->write_latency_max_us >= SLOW_WRITE_US)
 		return "the disk was too slow for a while: a larger ring (-B) bridges that, a faster disk cures it";
 	return "the ring was full: try a larger one (-B), more capture threads (--fanout), or a filter";

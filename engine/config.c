@@ -50,6 +50,25 @@ static bool makes_up_frames(const struct wh_config *config)
 	return config->simulate == WH_SIMULATE_NO_NIC;
 }
 
+static bool has_adapters(const struct wh_config *config)
+{
+	return config->replay_file == NULL && !makes_up_frames(config);
+}
+
+/* What needs a disk. The free-space limit does as well, but that has a default. */
+static enum wh_status no_disk_check(const struct wh_config *config, struct wh_error *error)
+{
+	if (config->direct_io == WH_DIRECT_IO_ON)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "nothing is written, past the page cache or through it (--simulate no-disk): leave "
+				    "out --direct-io on");
+	if (config->on_low_space == WH_LOW_SPACE_RECYCLE)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "there are no files to delete (--simulate no-disk): leave out --on-low-space "
+				    "recycle");
+	return WH_OK;
+}
+
 /* What contradicts a simulation, or a part of it that is left out. */
 static enum wh_status simulation_check(const struct wh_config *config, struct wh_error *error)
 {
@@ -68,11 +87,15 @@ static enum wh_status simulation_check(const struct wh_config *config, struct wh
 				    "a simulation (--simulate %s) writes nothing to standard output: leave out -w -",
 				    name);
 	if (!makes_up_frames(config))
-		return WH_OK;
+		return no_disk_check(config, error);
 	if (config->interface_count != 0 || config->replay_file != NULL)
 		return wh_error_set(error, WH_ERR_INPUT,
 				    "made-up frames (--simulate no-nic) come from no adapter and no file: leave out -i "
 				    "and -r");
+	if (config->per_interface)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "made-up frames (--simulate no-nic) come from no adapter that could have files of "
+				    "its own: leave out --per-interface");
 	if (config->filter != NULL || config->direction != WH_DIRECTION_BOTH || config->no_promiscuous ||
 	    config->fanout > 1)
 		return wh_error_set(error, WH_ERR_INPUT,
@@ -134,8 +157,7 @@ static enum wh_status cpus_check(const struct wh_config *config, struct wh_error
 {
 	uint64_t bits[16];
 	cpu_set_t allowed;
-	bool adapters = config->replay_file == NULL && !makes_up_frames(config);
-	if (adapters || config->cpus != WH_CPUS_LIST)
+	if (has_adapters(config) || config->cpus != WH_CPUS_LIST)
 		return WH_OK;
 	enum wh_status status = wh_cpu_list_parse(config->cpu_list, bits, error);
 	if (status != WH_OK || sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
@@ -224,10 +246,8 @@ enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settin
 		mine->file_bytes = 0;
 		mine->min_free_percent = 0;
 	}
-	if (mine->simulate == WH_SIMULATE_NO_DISK) {
+	if (mine->simulate == WH_SIMULATE_NO_DISK)
 		mine->min_free_percent = 0;
-		mine->on_low_space = WH_LOW_SPACE_STOP;
-	}
 	if (makes_up_frames(mine))
 		simulation_bound(mine);
 	return WH_OK;
@@ -235,7 +255,7 @@ enum wh_status wh_settings_take(const struct wh_config *config, struct wh_settin
 
 bool wh_settings_have_adapters(const struct wh_settings *settings)
 {
-	return settings->config.replay_file == NULL && !makes_up_frames(&settings->config);
+	return has_adapters(&settings->config);
 }
 
 /* The largest power of two that is not above VALUE. */

@@ -125,16 +125,27 @@ static enum wh_status topology_open(struct wh_capture *capture, struct wh_error 
 	return WH_OK;
 }
 
+/* Making the rings may take a second, and filling one with made-up frames too, so whoever has no room is told before.
+ * As another user (-Z) it cannot be known yet; the chain is looked at again in any case when it is opened. */
+static enum wh_status output_look(struct wh_capture *capture, struct wh_error *error)
+{
+	if (capture->settings.config.drop_to_user != NULL || atomic_load(&capture->port_count) == 0)
+		return WH_OK;
+	return wh_output_check(capture, capture->ports[0]->name, error);
+}
+
 static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *error)
 {
-	const struct wh_config *config = &capture->settings.config;
 	enum wh_status status;
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	if (!wh_settings_have_adapters(&capture->settings)) {
-		struct wh_port *port = wh_port_for(capture, config->replay_file != NULL ? "replay" : "synthetic");
+		bool replay = capture->settings.config.replay_file != NULL;
+		struct wh_port *port = wh_port_for(capture, replay ? "replay" : "synthetic");
 		if (port == NULL)
 			return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
 		status = wh_settings_ring_choose(&capture->settings, 1, memory, error);
+		if (status == WH_OK)
+			status = output_look(capture, error);
 		return status == WH_OK ? wh_port_open_replay(capture, port, error) : status;
 	}
 	if (!wh_privileges_can_capture())
@@ -147,10 +158,8 @@ static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *
 		status = ports_list(capture, error);
 	if (status == WH_OK)
 		status = wh_settings_ring_choose(&capture->settings, atomic_load(&capture->port_count), memory, error);
-	/* Making the rings may take a second, so whoever has no room is told before. As another user (-Z) it cannot be
-	 * known yet; the chain is looked at again in any case when it is opened. */
-	if (status == WH_OK && config->drop_to_user == NULL && atomic_load(&capture->port_count) > 0)
-		status = wh_output_check(capture, capture->ports[0]->name, error);
+	if (status == WH_OK)
+		status = output_look(capture, error);
 	if (status == WH_OK)
 		status = topology_open(capture, error);
 	return status == WH_OK ? ports_open(capture, error) : status;
@@ -240,7 +249,8 @@ static enum wh_status threads_start(struct wh_capture *capture, struct wh_error 
 	return WH_OK;
 }
 
-/* Ends in order what was started, and removes the files that were begun. */
+/* Ends in order what was started, and removes the files that were begun. Those of a simulation its chain removes
+ * itself, or there are none. */
 static void start_undo(struct wh_capture *capture)
 {
 	/* No command may be run on a file that is about to be removed. */
@@ -248,6 +258,8 @@ static void start_undo(struct wh_capture *capture)
 	capture->hooks = NULL;
 	wh_capture_stop(capture);
 	wh_supervisor_main(capture);
+	if (capture->settings.config.simulate != WH_SIMULATE_NOTHING)
+		return;
 	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++) {
 		struct wh_writer_totals totals;
 		wh_writer_totals_read(capture->outputs[i].writer, &totals);
@@ -399,6 +411,7 @@ static void totals_add(struct wh_writer *writer, struct wh_statistics *statistic
 	statistics->bytes_on_disk += totals.bytes_on_disk;
 	statistics->bytes_copied += totals.bytes_copied;
 	statistics->files += totals.files;
+	statistics->files_left += totals.files_left;
 	if (totals.latency_max_ns / 1000 > statistics->write_latency_max_us)
 		statistics->write_latency_max_us = totals.latency_max_ns / 1000;
 	statistics->free_percent = totals.free_percent;

@@ -94,7 +94,7 @@ struct wh_capture {
 	_Atomic bool stop_asked, rotate_asked;
 	int event_fd;                      /* eventfd: there are events */
 	int done_fd;                       /* eventfd: the capture has ended */
-	uint64_t start_ns, end_ns;         /* monotonic; end_ns under the lock, 0 while it runs */
+	uint64_t start_ns, end_ns;         /* monotonic; end_ns under the lock, 0 until the last file is closed */
 	uint64_t start_cpu_ns, end_cpu_ns; /* the process's; end_cpu_ns under the lock */
 
 	pthread_mutex_t lock;

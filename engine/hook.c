@@ -44,14 +44,15 @@ enum wh_status wh_hooks_open(const char *command, struct wh_hooks **opened, stru
 	return WH_OK;
 }
 
-/* In the child, where only async-signal-safe calls are allowed. The mask and SIGPIPE are as a program expects them; of
- * our descriptors only 0, 1 and 2 are left (all others close on exec). */
+/* In the child, where only async-signal-safe calls are allowed. The mask, SIGPIPE and SIGXFSZ are as a program expects
+ * them; of our descriptors only 0, 1 and 2 are left (all others close on exec). */
 static _Noreturn void command_become(const char *script, const char *path)
 {
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	/* Ctrl+C on the terminal is meant for the capture: it goes to a whole process group, so the command has its
 	 * own. */
 	setpgid(0, 0);

@@ -101,7 +101,9 @@ struct wh_replay_config {
 };
 
 /* Opens a replay: frames of a file, or made up, go through the same pipeline as fast as it takes them; nothing is ever
- * dropped. Needs no privilege. Made-up frames are noise, whose ring is filled here. The caller owns *SOURCE. */
+ * dropped. Needs no privilege. A made-up frame's bytes are whatever its place in the ring holds: that is noise, put
+ * there here, once, which takes as long as filling the ring does; frames that are moved in their block (compaction,
+ * classic pcap) leave parts of records behind in it. The caller owns *SOURCE. */
 WH_MUST_CHECK enum wh_status wh_source_replay_open(const struct wh_replay_config *config, struct wh_source **source,
 						   struct wh_error *error);
 

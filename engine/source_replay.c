@@ -112,7 +112,7 @@ static uint32_t frame_put(struct replay *replay, uint8_t *at, uint32_t room, boo
 		    !frame_fits(replay, bytes, room, first, &captured))
 			return 0;
 		replay->synthetic_left--;
-		/* The payload is whatever the block held; making it up would cost more than all the rest. */
+		/* The payload is whatever the block holds; making it up would cost more than all the rest. */
 		return slot_put(at, ++replay->serial * 1000, captured, bytes);
 	}
 	if (!frame_fetch(replay) || !frame_fits(replay, replay->held.caplen, room, first, &captured))
@@ -301,7 +301,9 @@ static enum wh_status file_open(struct replay *replay, const struct wh_replay_co
 	return WH_OK;
 }
 
-/* Zeros, which untouched memory holds, are written faster by some disks than traffic is. */
+/* Zeros, which untouched memory holds, are written faster by some disks than traffic is. Where frames stay in their
+ * places the noise lasts; where they are moved, records that were there before take its place with every round of the
+ * ring, and such disks may find them easier than traffic. */
 static void noise_fill(uint8_t *memory, size_t bytes)
 {
 	uint64_t state = UINT64_C(0x9e3779b97f4a7c15); /* any but 0: George Marsaglia, Xorshift RNGs */

@@ -398,14 +398,20 @@ void *wh_supervisor_main(void *argument)
 	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
 		if (capture->outputs[i].started)
 			wh_writer_finish(capture->outputs[i].writer);
+	/* Here the capture's own work is done: deleting what a simulation leaves is none of a capture. */
+	pthread_mutex_lock(&capture->lock);
+	capture->end_ns = wh_ns_monotonic();
+	capture->end_cpu_ns = wh_process_cpu_ns();
+	pthread_mutex_unlock(&capture->lock);
+	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
+		if (capture->outputs[i].started)
+			wh_writer_clean_up(capture->outputs[i].writer);
 	/* What the writers told on their last way: closed files, and perhaps an error. */
 	events_handle(&supervisor);
 	wh_hooks_close(capture->hooks);
 	capture->hooks = NULL;
 	pthread_mutex_lock(&capture->lock);
 	capture->running = false;
-	capture->end_ns = wh_ns_monotonic();
-	capture->end_cpu_ns = wh_process_cpu_ns();
 	pthread_mutex_unlock(&capture->lock);
 	const uint64_t one = 1;
 	ssize_t ignored = write(capture->done_fd, &one, sizeof(one));

@@ -10,8 +10,9 @@
  * the slots which they are at; a ring that compares counters moves those lines besides. bench/README.md has the
  * figures.
  *
- * Layout: each side has a cache line of its own for its counter. Counters run freely over 32 bits; the capacity is a
- * power of two, so counter & mask is right across the wrap.
+ * Layout: each side has a cache line of its own for its counter, and the slots begin with one, so that none of theirs
+ * is shared with what other threads write beside them. Counters run freely over 32 bits; the capacity is a power of
+ * two, so counter & mask is right across the wrap.
  *
  * Order: the producer's store of a pointer is a release; the consumer's load of it in pop is the acquire that pairs
  * with it, so what it points to is seen. The consumer's store of NULL is a release; the producer's load of that in push
@@ -20,6 +21,7 @@
 #ifndef WH_RINGBUF_SPSC_H
 #define WH_RINGBUF_SPSC_H
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -29,7 +31,7 @@
 
 #include "ringbuf/status.h"
 
-enum { WH_CACHE_LINE = 64 };
+enum { WH_CACHE_LINE = 64, WH_SPSC_MOST = 1 << 30 };
 
 struct wh_spsc {
 	alignas(WH_CACHE_LINE) uint32_t head; /* producer only: slots ever filled */
@@ -38,19 +40,26 @@ struct wh_spsc {
 	_Atomic(void *) *slots;               /* filled by the producer, emptied by the consumer */
 };
 
-/* Makes RING empty with room for at least CAPACITY pointers (1 to 2^30), rounded up to a power of two. The caller owns
- * it and ends it with wh_spsc_close(). */
+/* Makes RING empty with room for at least CAPACITY pointers (1 to WH_SPSC_MOST), rounded up to a power of two.
+ * WH_ERR_MEMORY: there is none for so many, and RING may be closed all the same. The caller owns it and ends it with
+ * wh_spsc_close(). */
 WH_MUST_CHECK static inline enum wh_status wh_spsc_open(struct wh_spsc *ring, uint32_t capacity)
 {
-	uint32_t size = 1;
+	size_t size = 1;
+	ring->slots = NULL;
+	if (capacity > WH_SPSC_MOST)
+		return WH_ERR_MEMORY;
 	while (size < capacity)
 		size *= 2;
-	ring->slots = malloc(size * sizeof(*ring->slots));
+	if (size > (SIZE_MAX - WH_CACHE_LINE) / sizeof(*ring->slots))
+		return WH_ERR_MEMORY;
+	size_t bytes = (size * sizeof(*ring->slots) + WH_CACHE_LINE - 1) & ~(size_t)(WH_CACHE_LINE - 1);
+	ring->slots = aligned_alloc(WH_CACHE_LINE, bytes);
 	if (ring->slots == NULL)
 		return WH_ERR_MEMORY;
-	for (uint32_t i = 0; i < size; i++)
+	for (size_t i = 0; i < size; i++)
 		atomic_init(&ring->slots[i], NULL);
-	ring->mask = size - 1;
+	ring->mask = (uint32_t)size - 1;
 	ring->head = 0;
 	ring->tail = 0;
 	return WH_OK;
@@ -67,6 +76,7 @@ static inline void wh_spsc_close(struct wh_spsc *ring)
  * blocks. */
 static inline bool wh_spsc_push(struct wh_spsc *ring, void *item)
 {
+	assert(item != NULL);
 	uint32_t head = ring->head;
 	_Atomic(void *) *slot = &ring->slots[head & ring->mask];
 	/* Acquire: pairs with the release in pop; the consumer is done with what was here before. */

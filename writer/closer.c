@@ -25,7 +25,17 @@ struct wh_closer {
 	uint64_t begun;      /* files begun */
 	uint64_t closed;     /* files closed */
 	bool busy, ending;
+	bool finished; /* the thread has ended; of whoever ends it */
 };
+
+/* Without the lock. What an ordinary chain cannot delete is a file like any other and stays; of a transient one nobody
+ * expects anything to be left. */
+static void file_remove(struct wh_closer *closer, const char *path, bool at_once)
+{
+	struct wh_error error;
+	if (closer->config.files->remove(path, at_once, &error) != WH_OK && closer->config.transient)
+		closer->config.left(closer->config.context, &error);
+}
 
 /* With the lock held. */
 static struct kept *oldest_take(struct wh_closer *closer)
@@ -53,29 +63,35 @@ static void retention_apply(struct wh_closer *closer)
 		if (kept == NULL)
 			return;
 		pthread_mutex_unlock(&closer->lock);
-		closer->config.files->remove(kept->path, false);
+		file_remove(closer, kept->path, false);
 		free(kept);
 		pthread_mutex_lock(&closer->lock);
 	}
 }
 
-/* Only a chain that may delete files needs to remember them; the list is bounded by keep_files or by the disk. With the
- * lock held. */
-static void remember(struct wh_closer *closer, const struct wh_file *file)
+/* What is to be remembered of FILE, NULL where nothing is. Only a chain that may delete files needs to remember them;
+ * the list is bounded by keep_files or by the disk. */
+static struct kept *kept_make(struct wh_closer *closer, const struct wh_file *file)
 {
 	if (closer->config.keep_files == 0 && !closer->config.may_delete && !closer->config.transient)
-		return;
+		return NULL;
 	size_t length = strlen(file->path) + 1;
 	struct kept *kept = malloc(sizeof(*kept) + length);
 	if (kept == NULL) {
 		/* What cannot be removed later goes now; what is to stay, stays. */
 		if (closer->config.transient)
-			closer->config.files->remove(file->path, false);
-		return;
+			file_remove(closer, file->path, false);
+		return NULL;
 	}
 	kept->next = NULL;
 	kept->bytes = file->valid;
 	memcpy(kept->path, file->path, length);
+	return kept;
+}
+
+/* With the lock held. */
+static void keep(struct wh_closer *closer, struct kept *kept)
+{
 	if (closer->newest != NULL)
 		closer->newest->next = kept;
 	else
@@ -107,8 +123,10 @@ static void *closer_main(void *argument)
 		struct wh_error error;
 		bool whole = closer->config.files->finish(file, &error) == WH_OK;
 		closer->config.closed(closer->config.context, file->path, whole ? NULL : &error);
+		struct kept *kept = kept_make(closer, file);
 		pthread_mutex_lock(&closer->lock);
-		remember(closer, file);
+		if (kept != NULL)
+			keep(closer, kept);
 		closer->closed++;
 		free(file);
 	}
@@ -169,24 +187,32 @@ uint64_t wh_closer_delete_oldest(struct wh_closer *closer)
 	if (kept == NULL)
 		return 0;
 	uint64_t bytes = kept->bytes > 0 ? kept->bytes : 1;
-	closer->config.files->remove(kept->path, true);
+	file_remove(closer, kept->path, true);
 	free(kept);
 	return bytes;
 }
 
-void wh_closer_close(struct wh_closer *closer)
+void wh_closer_finish(struct wh_closer *closer)
 {
-	if (closer == NULL)
+	if (closer->finished)
 		return;
 	pthread_mutex_lock(&closer->lock);
 	closer->ending = true;
 	pthread_cond_signal(&closer->work);
 	pthread_mutex_unlock(&closer->lock);
 	pthread_join(closer->thread, NULL);
+	closer->finished = true;
+}
+
+void wh_closer_close(struct wh_closer *closer)
+{
+	if (closer == NULL)
+		return;
+	wh_closer_finish(closer);
 	struct kept *kept;
 	while ((kept = oldest_take(closer)) != NULL) {
 		if (closer->config.transient)
-			closer->config.files->remove(kept->path, false);
+			file_remove(closer, kept->path, false);
 		free(kept);
 	}
 	pthread_cond_destroy(&closer->work);

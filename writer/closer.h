@@ -21,6 +21,9 @@ struct wh_closer_config {
 	bool transient;  /* wh_closer_close() deletes all files that were closed and are left */
 	/* Called from the closing thread. A failure's words come in ERROR, else NULL. */
 	void (*closed)(void *context, const char *path, const struct wh_error *error);
+	/* A file of a transient chain could not be deleted, as ERROR says; it is not tried again. Called from any
+	 * thread that deletes. */
+	void (*left)(void *context, const struct wh_error *error);
 	void *context;
 };
 
@@ -38,7 +41,10 @@ void wh_closer_file_begun(struct wh_closer *closer);
  * dealt with. Returns the bytes it had, 0 when there is none left to delete. Blocks. */
 uint64_t wh_closer_delete_oldest(struct wh_closer *closer);
 
-/* Finishes what was handed over and ends the thread; deletes what is transient. NULL is allowed. Blocks. */
+/* Finishes what was handed over and ends the thread. Blocks. */
+void wh_closer_finish(struct wh_closer *closer);
+
+/* The same where it was not done yet; deletes what is transient. NULL is allowed. Blocks. */
 void wh_closer_close(struct wh_closer *closer);
 
 #endif

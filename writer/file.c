@@ -175,11 +175,13 @@ static void contents_free(const char *path)
 	close(fd);
 }
 
-static void disk_remove(const char *path, bool at_once)
+static enum wh_status disk_remove(const char *path, bool at_once, struct wh_error *error)
 {
 	if (at_once)
 		contents_free(path);
-	unlink(path);
+	if (unlink(path) != 0 && errno != ENOENT)
+		return wh_error_system(error, errno, "cannot remove %s", path);
+	return WH_OK;
 }
 
 const struct wh_file_ops wh_file_disk_ops = {

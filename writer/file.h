@@ -4,8 +4,10 @@
  * into them goes through a sink (sink.h).
  *
  * Two sets of operations are behind it: of files on a disk, and of files that nobody will ever see, for a chain whose
- * writes are discarded. Threads: open, allocate and abandon belong to the writer's thread (before it starts, to the
- * thread that opened the writer), finish and remove to its closing thread or to whoever waits for that.
+ * writes are discarded. Threads: directory_open belongs to the thread that opens the writer, or only checks for one;
+ * open, allocate and abandon to the writer's thread (before it starts and after it has ended, to the thread that opened
+ * or closes the writer), finish to its closing thread, remove to that one, to the writer's, or to whoever has waited
+ * for both.
  */
 #ifndef WH_WRITER_FILE_H
 #define WH_WRITER_FILE_H
@@ -55,8 +57,9 @@ struct wh_file_ops {
 	WH_MUST_CHECK enum wh_status (*finish)(struct wh_file *file, struct wh_error *error);
 	/* Closes and removes a file that was opened in vain. */
 	void (*abandon)(struct wh_file *file);
-	/* Removes a file that was finished, by its PATH. With AT_ONCE the room that it took is free on return. */
-	void (*remove)(const char *path, bool at_once);
+	/* Removes a file that was finished, by its PATH; one that is not there any more counts as removed. With AT_ONCE
+	 * the room that it took is free on return. */
+	WH_MUST_CHECK enum wh_status (*remove)(const char *path, bool at_once, struct wh_error *error);
 };
 
 /*

@@ -39,9 +39,10 @@ static void discard_abandon(struct wh_file *file)
 	(void)file;
 }
 
-static void discard_remove(const char *path, bool at_once)
+static enum wh_status discard_remove(const char *path, bool at_once, struct wh_error *error)
 {
-	(void)path, (void)at_once;
+	(void)path, (void)at_once, (void)error;
+	return WH_OK;
 }
 
 const struct wh_file_ops wh_file_discard_ops = {

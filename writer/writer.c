@@ -27,6 +27,15 @@ static void file_closed(void *context, const char *path, const struct wh_error *
 	event_send(writer, WH_WRITER_FILE_CLOSED, 0, path);
 }
 
+/* From whoever deletes. The first is told of: the reason is mostly the same for all, and one line is enough of that. */
+static void file_left(void *context, const struct wh_error *error)
+{
+	struct wh_writer *writer = context;
+	/* Relaxed: a count. */
+	if (atomic_fetch_add_explicit(&writer->files_left, 1, memory_order_relaxed) == 0)
+		event_send(writer, WH_WRITER_STOP_ERROR, 0, error->text);
+}
+
 /* Is there room for a first file? */
 static enum wh_status directory_check(struct wh_writer *writer, struct wh_error *error)
 {
@@ -410,6 +419,7 @@ enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error)
 		.may_delete = writer->config.recycle,
 		.transient = writer->config.transient,
 		.closed = file_closed,
+		.left = file_left,
 		.context = writer,
 	};
 	enum wh_status status = wh_closer_open(&closer, &writer->closer, error);
@@ -466,6 +476,11 @@ void wh_writer_finish(struct wh_writer *writer)
 	mail_send(writer, MAIL_FINISH);
 	pthread_join(writer->thread, NULL);
 	writer->started = false;
+	wh_closer_finish(writer->closer);
+}
+
+void wh_writer_clean_up(struct wh_writer *writer)
+{
 	wh_closer_close(writer->closer);
 	writer->closer = NULL;
 }
@@ -475,6 +490,7 @@ void wh_writer_totals_read(struct wh_writer *writer, struct wh_writer_totals *to
 	totals->bytes_on_disk = atomic_load_explicit(&writer->bytes_on_disk, memory_order_relaxed);
 	totals->bytes_copied = atomic_load_explicit(&writer->bytes_copied, memory_order_relaxed);
 	totals->files = atomic_load_explicit(&writer->files, memory_order_relaxed);
+	totals->files_left = atomic_load_explicit(&writer->files_left, memory_order_relaxed);
 	totals->latency_max_ns = atomic_load_explicit(&writer->latency_max_ns, memory_order_relaxed);
 	pthread_mutex_lock(&writer->lock);
 	memcpy(totals->current_file, writer->current_file, sizeof(totals->current_file));
@@ -487,7 +503,7 @@ void wh_writer_close(struct wh_writer *writer)
 {
 	if (writer == NULL)
 		return;
-	wh_closer_close(writer->closer);
+	wh_writer_clean_up(writer);
 	if (writer->file != NULL && !writer->to_stream)
 		writer->file_ops->abandon(writer->file);
 	free(writer->file);

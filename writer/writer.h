@@ -20,8 +20,9 @@
 
 enum wh_writer_format { WH_WRITE_PCAPNG = 0, WH_WRITE_PCAP, WH_WRITE_PCAP_NS };
 
-/* What a writer tells its owner. Calls come from the writer's thread or, for FILE_CLOSED, from its closing thread; they
- * must not block for long and must not call back into the writer, but for wh_writer_wake(). */
+/* What a writer tells its owner. Calls come from the writer's thread, from its closing thread (FILE_CLOSED, STOP_ERROR)
+ * and from whoever calls wh_writer_clean_up() or wh_writer_close() (STOP_ERROR); they must not block for long and must
+ * not call back into the writer, but for wh_writer_wake(). */
 enum wh_writer_event {
 	WH_WRITER_FILE_CLOSED,  /* text: the path; the file is complete and durable */
 	WH_WRITER_SOURCE_ENDED, /* number: the source; its rings and chunks are not used any more */
@@ -45,7 +46,8 @@ struct wh_writer_config {
 	enum wh_file_direct direct;
 	bool discard;   /* no file is made and nothing written, all else is done: the path only says how files would be
 			   called, and there is no free space to watch. Not for standard output */
-	bool transient; /* the files hold nothing worth keeping: those that are left are deleted at the end */
+	bool transient; /* the files hold nothing worth keeping: those that are left are deleted at the end, and one
+			   that cannot be is an error */
 	uint32_t snapshot_length;
 	uint32_t block_bytes; /* of the rings that will be attached: the largest chunk */
 	uint64_t session;
@@ -89,6 +91,7 @@ struct wh_writer_totals {
 	uint64_t bytes_on_disk;
 	uint64_t bytes_copied; /* packet bytes copied or moved, by the sources and by the writer */
 	uint64_t files;
+	uint64_t files_left;              /* transient ones that could not be deleted */
 	uint64_t latency_max_ns;          /* longest time from queueing a write to its completion */
 	char current_file[WH_PATH_BYTES]; /* empty where there is none */
 	double free_percent;              /* negative where it is not known (standard output, or no disk) */
@@ -130,8 +133,13 @@ void wh_writer_rotate(struct wh_writer *writer);
 void wh_writer_watch_space(struct wh_writer *writer);
 
 /* Waits until every source has ended (each must have pushed its WH_CHUNK_END, or be about to), all that was handed over
- * is written and the last file closed (or deleted, where it is transient), and ends the threads. Blocks. */
+ * is written and the last file closed, and ends the threads. Blocks. */
 void wh_writer_finish(struct wh_writer *writer);
+
+/* Deletes what is left of a transient chain; WH_WRITER_STOP_ERROR names the first file that cannot be. Apart from
+ * wh_writer_finish(), so that it can be left out of what is measured; wh_writer_close() does it where nobody has. The
+ * writer must be finished or never have been started. Blocks. */
+void wh_writer_clean_up(struct wh_writer *writer);
 
 /* Counters at this moment. Any thread. */
 void wh_writer_totals_read(struct wh_writer *writer, struct wh_writer_totals *totals);

@@ -125,6 +125,7 @@ struct wh_writer {
 	_Atomic bool mail;                         /* something is in the mail */
 	_Atomic bool sleeping;                     /* see wh_writer_wake() */
 	_Atomic uint64_t bytes_on_disk, bytes_copied, files, latency_max_ns;
+	_Atomic uint64_t files_left; /* written by whoever deletes */
 };
 
 /* writer_output.c; all for the writer's thread. */

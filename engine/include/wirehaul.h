@@ -55,11 +55,13 @@ enum wh_cpu_choice { WH_CPUS_AUTO = 0, WH_CPUS_NONE, WH_CPUS_LIST };
 enum wh_simulation {
 	WH_SIMULATE_NOTHING = 0,
 	/* No disk: what is to be written counts as written at once, and no file is made, no directory looked at. The
-	 * output may be NULL; the free-space limit means nothing. Files and bytes on disk are what there would be. */
+	 * output may be NULL; the free-space limit and write_latency_max_us mean nothing; there is neither recycling
+	 * nor WH_DIRECT_IO_ON. Files and bytes on disk are what there would be. */
 	WH_SIMULATE_NO_DISK,
-	/* No adapters: made-up frames, as many as the disk takes. There are no interfaces, no filter, no direction and
-	 * one thread; no privilege is needed. Ends after 10 seconds unless one of the stop_after fields is set. Keeps
-	 * the newest 4 files unless keep_files says otherwise, and deletes them when it ends. */
+	/* No adapters: made-up frames, as many as the disk takes. There are no interfaces, and no chains for each, no
+	 * filter, no direction and one thread; no privilege is needed. Ends after 10 seconds unless one of the
+	 * stop_after fields is set. Keeps the newest 4 files unless keep_files says otherwise, and deletes them when it
+	 * ends; that is not part of elapsed_ns and cpu_ns. One that cannot be deleted makes it WH_RESULT_ERROR. */
 	WH_SIMULATE_NO_NIC
 };
 
@@ -146,6 +148,7 @@ struct wh_statistics {
 	uint64_t bytes_on_disk;       /* bytes of all files, headers and padding too */
 	uint64_t bytes_copied;        /* packet bytes copied or moved in user space */
 	uint64_t files;               /* files begun */
+	uint64_t files_left;          /* of a simulation's, those that could not be deleted */
 	char current_file[1024];      /* empty where there is none */
 	double free_percent;          /* of the output's file system; negative where it is not known */
 	uint64_t free_bytes_to_limit; /* bytes left until the free-space limit */

@@ -39,6 +39,7 @@ CONTRADICTIONS = [
     (["--simulate", "no-nic", "-w", "{out}", "-Q", "in"], ["-Q"]),
     (["--simulate", "no-nic", "-w", "{out}", "-p"], ["-p"]),
     (["--simulate", "no-nic", "-w", "{out}", "--fanout", "2"], ["--fanout"]),
+    (["--simulate", "no-nic", "-w", "{out}", "--per-interface"], ["--per-interface"]),
     (["--simulate", "no-nic", "-w", "{out}", "tcp"], ["filter"]),
     (["--simulate", "no-nic", "-w", "{out}", "-z", "touch {file}2"], ["-z"]),
     (["--simulate", "no-nic", "-w", "{file}/trace.pcapng"], ["{file}"]),
@@ -47,6 +48,8 @@ CONTRADICTIONS = [
     (["--simulate", "no-disk", "-w", "{out}"], ["-i"]),
     (["--simulate", "no-disk", "-i", "{up}", "-w", "-"], ["-w -"]),
     (["--simulate", "no-disk", "-i", "{up}", "-z", "touch {file}2"], ["-z"]),
+    (["--simulate", "no-disk", "-i", "{up}", "--direct-io", "on"], ["--direct-io"]),
+    (["--simulate", "no-disk", "-i", "{up}", "--on-low-space", "recycle"], ["--on-low-space"]),
     (["--simulate", "no-disk", "-i", "no-such-nic"], ["no-such-nic"]),
     (["--simulate", "no-disk", "-i", "{up}", "tcp prot 80"], ["syntax error"]),
     (["-D", "--simulate", "no-disk"], ["-D"]),
@@ -182,6 +185,21 @@ class NoDisk(Simulate):
         self.assertIsNone(outcome.stats["free_percent"])
         self.assertEqual(os.listdir(self.output), [])
         self.assertSaid(outcome, "nothing was written")
+        self.assertNotIn("slowest write", outcome.stderr)
+
+    def test_drops(self):
+        """What the ring had no room for is not blamed on a disk."""
+        capture = self.start("-B", "1024", "-v")
+        capture.kill(signal.SIGSTOP)
+        self.send(self.frames(0.02)).result()
+        # A disk that took so long over a write would be a slow one.
+        time.sleep(0.3)
+        capture.kill(signal.SIGCONT)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertBalanced(outcome.stats, "no-disk")
+        self.assertGreater(outcome.stats["frames_dropped"], 0)
+        self.assertRegex(outcome.stderr, r"would NOT be in the files; there was no disk to wait for: .*--cpus")
 
     def test_without_an_output(self):
         """A limit ends it as ever."""
@@ -283,6 +301,74 @@ class NoNic(Simulate):
                 self.assertEqual(outcome.stats["frames_written"], frames)
                 self.assertEqual(outcome.stats["bytes_captured"], frames * captured)
                 self.assertEqual(os.listdir(output), [])
+
+    def start(self, *options, **more):
+        output = os.path.join(self.scratch, "out")
+        os.makedirs(output, exist_ok=True)
+        simulation = self.simulation("--simulate", "no-nic", "-w", os.path.join(output, "trace.pcapng"), "-B", "16384",
+                                     "--min-free", "1", *options, directory=output, **more)
+        return simulation, output
+
+    def wait_files(self, simulation, count):
+        rig.wait_for(lambda: (simulation.stats() or {"files": 0})["files"] >= count, 20 * self.options.slow,
+                     "files come")
+
+    def test_every_way_to_be_stopped(self):
+        """Whichever signal ends it, nothing is left, and only then does it say so."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+            with self.subTest(signal=number.name):
+                simulation, output = self.start("-C", "20")
+                self.wait_files(simulation, 3)
+                simulation.kill(signal.SIGUSR1)
+                rig.wait_for(lambda: "files will be removed" in simulation.stderr(), 10 * self.options.slow, "figures")
+                self.assertNotIn("files are removed", simulation.stderr())
+                outcome = simulation.stop(number)
+                self.assertStopped(outcome)
+                self.assertEqual(os.listdir(output), [])
+                self.assertIn("files are removed", outcome.stderr)
+
+    def test_a_file_that_may_not_grow(self):
+        """The limit of setrlimit(2) is a failed write, not the end of the process."""
+        rig.need("prlimit")
+        simulation, output = self.start("-C", "50", prefix=["prlimit", "--fsize=20000000", "--core=0"], wait=False)
+        outcome = simulation.outcome()
+        self.assertStopped(outcome, "error", 4)
+        self.assertIn("File too large", outcome.stderr)
+        self.assertBalanced(outcome.stats, "no-nic")
+        self.assertEqual(os.listdir(output), [])
+        # Not even a file's header, which is written in another way.
+        simulation, output = self.start(prefix=["prlimit", "--fsize=1000", "--core=0"], wait=False)
+        self.assertEqual(simulation.wait(20 * self.options.slow), 2)
+        self.assertIn("File too large", simulation.stderr())
+        self.assertEqual(os.listdir(output), [])
+
+    def test_a_file_that_cannot_be_removed(self):
+        """It is named, with the reason, and nobody is told that it was removed; all others are."""
+        simulation, output = self.start("-C", "20")
+        self.wait_files(simulation, 3)
+        simulation.kill(signal.SIGSTOP)
+        time.sleep(0.2)
+        # What has its name is no file any more: not even root may unlink it.
+        victim = simulation.files()[0]
+        os.unlink(victim)
+        os.mkdir(victim)
+        simulation.kill(signal.SIGCONT)
+        # Only four files are kept, so it has to go soon.
+        outcome = simulation.outcome()
+        self.assertStopped(outcome, "error", 4)
+        said = [line for line in outcome.stderr.splitlines() if f"cannot remove {victim}: Is a directory" in line]
+        self.assertEqual(len(said), 1, outcome.stderr)
+        self.assertIn("1 of their files could NOT BE REMOVED", outcome.stderr)
+        self.assertNotIn("files are removed", outcome.stderr)
+        self.assertEqual(os.listdir(output), [os.path.basename(victim)])
+
+    def test_no_place_for_files(self):
+        """It is told before a ring is filled for nothing."""
+        simulation = self.simulation("--simulate", "no-nic", "-w", os.path.join(self.scratch, "nowhere", "t.pcapng"),
+                                     "-B", "262144", wait=False)
+        self.assertEqual(simulation.wait(20 * self.options.slow), 2)
+        self.assertIn("does not exist", simulation.stderr())
+        self.assertLess(simulation.usage.ru_maxrss, 200000)  # KiB
 
     def test_free_space(self):
         """The limit holds, and the files that met it are removed as well."""

@@ -278,13 +278,11 @@ static void no_disk_needs_no_output(void **state)
 		struct wh_settings settings;
 		config.simulate = WH_SIMULATE_NO_DISK;
 		config.output = outputs[i];
-		config.on_low_space = WH_LOW_SPACE_RECYCLE;
 		take(&config, &settings);
 		assert_true(settings.config.output[0] != '\0');
 		assert_int_equal(settings.format, i == 2 ? WH_WRITE_PCAP : WH_WRITE_PCAPNG);
 		/* There is no free space to keep to. */
 		assert_true(settings.config.min_free_percent == 0.0);
-		assert_int_equal(settings.config.on_low_space, WH_LOW_SPACE_STOP);
 		/* It goes on until it is told to stop, like any capture. */
 		assert_int_equal(settings.config.stop_after_seconds, 0);
 		assert_int_equal(settings.config.keep_files, 0);
@@ -385,6 +383,22 @@ static void what_a_simulation_leaves_out_is_refused(void **state)
 		config.fanout = i == 5 ? 2 : 1;
 		refuse(&config, "no-nic");
 	}
+	config = made_up();
+	config.per_interface = true;
+	refuse(&config, "--per-interface");
+	config = made_up();
+	config.direct_io = WH_DIRECT_IO_ON;
+	config.on_low_space = WH_LOW_SPACE_RECYCLE;
+	accept(&config);
+	config = good();
+	config.simulate = WH_SIMULATE_NO_DISK;
+	config.per_interface = true;
+	accept(&config);
+	config.direct_io = WH_DIRECT_IO_ON;
+	refuse(&config, "--direct-io");
+	config.direct_io = WH_DIRECT_IO_OFF;
+	config.on_low_space = WH_LOW_SPACE_RECYCLE;
+	refuse(&config, "--on-low-space");
 	config = good();
 	config.simulate = (enum wh_simulation)77;
 	refuse(&config, "--simulate");

@@ -138,7 +138,7 @@ static void paths_arrive_whole(void **state)
 	check_log(fixture, "a b/c d.pcapng|1\n$(touch x) `id` \"'\\; * ?|1\n-n|1\n");
 }
 
-/* The lowest priority for the CPU, no signal blocked, SIGPIPE as a program expects it, and nothing of ours open. */
+/* The lowest priority for the CPU, no signal blocked, none ignored that we ignore, and nothing of ours open. */
 static void place_in_the_world(void **state)
 {
 	struct fixture *fixture = *state;
@@ -146,18 +146,20 @@ static void place_in_the_world(void **state)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	void (*pipe_before)(int) = signal(SIGPIPE, SIG_IGN);
+	void (*size_before)(int) = signal(SIGXFSZ, SIG_IGN);
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int ours = fcntl(null, F_DUPFD_CLOEXEC, 77);
 	assert_int_equal(ours, 77);
 	hooks_open(fixture,
 		   "nice >> $LOG; grep ^SigBlk /proc/self/status >> $LOG; "
-		   "ignored=0x$(grep ^SigIgn /proc/self/status | cut -f 2); echo $((ignored & 0x1000)) >> $LOG; "
+		   "ignored=0x$(grep ^SigIgn /proc/self/status | cut -f 2); echo $((ignored & 0x1001000)) >> $LOG; "
 		   "test -e /proc/$$/fd/77 && echo open >> $LOG; readlink /proc/$$/fd/0 >> $LOG");
 	hook_add(fixture, "x");
 	char *failed = hook_reap(fixture);
 	close(ours);
 	close(null);
 	signal(SIGPIPE, pipe_before);
+	signal(SIGXFSZ, size_before);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	assert_null(failed);
 	check_log(fixture, "19\nSigBlk:\t0000000000000000\n0\n/dev/null\n");

@@ -484,6 +484,15 @@ static void test_simulations(void **state)
 		{ "--simulate no-nic:60 -w x.pcapng -a duration:2", WH_SIMULATE_NO_NIC, 60 },
 		{ "--simulate=no-nic:14 -w x.pcapng -s 96", WH_SIMULATE_NO_NIC, 14 },
 		{ "--simulate no-nic:65535 -w x.pcapng -C 5 -W 3", WH_SIMULATE_NO_NIC, 65535 },
+		{ "--simulate no-disk -i eth0 --direct-io off --on-low-space stop --min-free 0", WH_SIMULATE_NO_DISK,
+		  1414 },
+		{ "--simulate no-disk -i any --per-interface", WH_SIMULATE_NO_DISK, 1414 },
+		{ "--simulate no-nic -w x --direct-io on --on-low-space recycle", WH_SIMULATE_NO_NIC, 1414 },
+		/* The last one counts, and all of it. */
+		{ "--simulate no-nic:64 --simulate no-nic -w x", WH_SIMULATE_NO_NIC, 1414 },
+		{ "--simulate no-nic --simulate no-nic:64 -w x", WH_SIMULATE_NO_NIC, 64 },
+		{ "--simulate no-nic:64 --simulate no-disk -i eth0", WH_SIMULATE_NO_DISK, 1414 },
+		{ "--simulate no-disk --simulate no-nic -w x", WH_SIMULATE_NO_NIC, 1414 },
 	};
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		parse_good(&line, good[i].text);
@@ -510,12 +519,15 @@ static void test_simulations(void **state)
 	check_bad("--simulate no-nic -w x -p", "leave out -p");
 	check_bad("--simulate no-nic -w x -Q in", "leave out -Q");
 	check_bad("--simulate no-nic -w x --fanout 2", "leave out --fanout");
+	check_bad("--simulate no-nic -w x --per-interface", "leave out --per-interface");
 	check_bad("--simulate no-nic -w x udp", "leave out the filter");
 	check_bad("--simulate no-nic -w x -z gzip", "leave out -z");
 	check_bad("--simulate no-disk -i eth0 -z gzip", "leave out -z");
 	check_bad("--simulate no-nic -w -", "name a file");
 	check_bad("--simulate no-disk -i eth0 -w -", "leave out -w -");
 	check_bad("--simulate no-disk -i eth0 -W 3", "-W needs a rotation");
+	check_bad("--simulate no-disk -i eth0 --direct-io on", "leave out --direct-io on");
+	check_bad("--simulate no-disk -i eth0 --on-low-space recycle", "leave out --on-low-space recycle");
 	check_bad("-D --simulate no-disk", "-D captures nothing");
 }
 

@@ -42,6 +42,28 @@ static void capacity_is_rounded_up(void **state)
 	}
 }
 
+/* The slots share no cache line with anything else, however few there are. */
+static void slots_have_lines_of_their_own(void **state)
+{
+	(void)state;
+	for (uint32_t capacity = 1; capacity <= 4096; capacity = capacity * 2 + 1) {
+		struct wh_spsc ring = ring_at(capacity, 0);
+		assert_int_equal((uintptr_t)ring.slots % WH_CACHE_LINE, 0);
+		wh_spsc_close(&ring);
+	}
+}
+
+static void too_many_are_refused(void **state)
+{
+	(void)state;
+	static const uint32_t asked[] = { (uint32_t)WH_SPSC_MOST + 1, UINT32_C(1) << 31, UINT32_MAX };
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+		struct wh_spsc ring;
+		assert_int_equal(wh_spsc_open(&ring, asked[i]), WH_ERR_MEMORY);
+		wh_spsc_close(&ring);
+	}
+}
+
 static void empty_gives_nothing(void **state)
 {
 	(void)state;
@@ -161,7 +183,8 @@ static void two_threads_in_a_narrow_ring(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(capacity_is_rounded_up),    cmocka_unit_test(empty_gives_nothing),
+		cmocka_unit_test(capacity_is_rounded_up),    cmocka_unit_test(slots_have_lines_of_their_own),
+		cmocka_unit_test(too_many_are_refused),      cmocka_unit_test(empty_gives_nothing),
 		cmocka_unit_test(full_refuses_and_keeps),    cmocka_unit_test(counters_wrap),
 		cmocka_unit_test(two_threads_at_full_speed), cmocka_unit_test(two_threads_in_a_narrow_ring),
 	};

@@ -956,6 +956,106 @@ static void transient_files_are_removed_after_an_error(void **state)
 	assert_int_equal(files_in(rig), 0);
 }
 
+/* Puts a directory in the place of the file that was closed last, which no unlink() removes, whoever is asking. */
+static void closed_file_replace(struct wh_rig *rig, char path[192])
+{
+	pthread_mutex_lock(&rig->lock);
+	snprintf(path, 192, "%.191s", rig->text[WH_WRITER_FILE_CLOSED]);
+	pthread_mutex_unlock(&rig->lock);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+}
+
+/* They outlive what is measured, and go when they are told to. What cannot go is told of, once, and counted. */
+static void transient_files_that_cannot_be_removed(void **state)
+{
+	struct wh_rig *rig = *state;
+	char first[192], second[192];
+	struct wh_writer_totals totals;
+	rig->config.transient = true;
+	wh_rig_open(rig);
+	struct wh_feed *feed = wh_rig_feed(rig);
+	wh_rig_start(rig);
+	wh_writer_rotate(rig->writer);
+	wh_rig_await(rig, WH_WRITER_FILE_CLOSED, 1);
+	closed_file_replace(rig, first);
+	wh_writer_rotate(rig->writer);
+	wh_rig_await(rig, WH_WRITER_FILE_CLOSED, 2);
+	closed_file_replace(rig, second);
+	wh_feed_end(feed, 0);
+	wh_writer_finish(rig->writer);
+	assert_int_equal(files_in(rig), 3);
+	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_ERROR), 0);
+	wh_writer_clean_up(rig->writer);
+	assert_int_equal(files_in(rig), 2);
+	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_ERROR), 1);
+	assert_non_null(strstr(rig->text[WH_WRITER_STOP_ERROR], first));
+	assert_non_null(strstr(rig->text[WH_WRITER_STOP_ERROR], strerror(EISDIR)));
+	wh_writer_totals_read(rig->writer, &totals);
+	assert_int_equal(totals.files_left, 2);
+	wh_rig_finish(rig);
+	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_ERROR), 1);
+	assert_int_equal(rmdir(first), 0);
+	assert_int_equal(rmdir(second), 0);
+}
+
+/* The oldest file has to go while the chain goes on, and does not. */
+static void oldest_file_stays(struct wh_rig *rig, bool transient)
+{
+	char path[192];
+	struct wh_writer_totals totals;
+	rig->config.transient = transient;
+	rig->config.keep_files = 2;
+	wh_rig_open(rig);
+	wh_rig_feed(rig);
+	wh_rig_start(rig);
+	wh_writer_rotate(rig->writer);
+	wh_rig_await(rig, WH_WRITER_FILE_CLOSED, 1);
+	closed_file_replace(rig, path);
+	wh_writer_rotate(rig->writer);
+	wh_rig_await(rig, WH_WRITER_FILE_CLOSED, 2);
+	if (transient)
+		wh_rig_await(rig, WH_WRITER_STOP_ERROR, 1);
+	for (uint32_t i = 0; i < rig->feed_count; i++)
+		wh_feed_end(rig->feeds[i], 0);
+	wh_writer_finish(rig->writer);
+	wh_writer_totals_read(rig->writer, &totals);
+	assert_int_equal(totals.files_left, transient ? 1 : 0);
+	wh_rig_finish(rig);
+	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_ERROR), transient ? 1 : 0);
+	assert_int_equal(files_in(rig), transient ? 1 : 3);
+	assert_int_equal(rmdir(path), 0);
+}
+
+static void oldest_transient_file_stays(void **state)
+{
+	oldest_file_stays(*state, true);
+}
+
+/* A capture is not ended by a file that does not go. */
+static void oldest_ordinary_file_stays(void **state)
+{
+	oldest_file_stays(*state, false);
+}
+
+/* Whoever has taken a file away has done the chain's work. */
+static void transient_file_that_is_gone(void **state)
+{
+	struct wh_rig *rig = *state;
+	char path[192];
+	rig->config.transient = true;
+	wh_rig_open(rig);
+	wh_rig_feed(rig);
+	wh_rig_start(rig);
+	wh_writer_rotate(rig->writer);
+	wh_rig_await(rig, WH_WRITER_FILE_CLOSED, 1);
+	closed_file_replace(rig, path);
+	assert_int_equal(rmdir(path), 0);
+	wh_rig_finish(rig);
+	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_ERROR), 0);
+	assert_int_equal(files_in(rig), 0);
+}
+
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_make, rig_drop)
 
 int main(void)
@@ -999,6 +1099,10 @@ int main(void)
 		WITH_RIG(discarded_files_are_counted),
 		WITH_RIG(transient_files_are_removed),
 		WITH_RIG(transient_files_are_removed_after_an_error),
+		WITH_RIG(transient_files_that_cannot_be_removed),
+		WITH_RIG(oldest_transient_file_stays),
+		WITH_RIG(oldest_ordinary_file_stays),
+		WITH_RIG(transient_file_that_is_gone),
 		WITH_RIG(bad_paths_are_refused),
 		WITH_RIG(one_link_type_for_pcap),
 	};
