@@ -88,18 +88,6 @@ static bool parse(int argc, char **argv, struct orders *orders)
 	return true;
 }
 
-/* Compressible or all-zero blocks are written faster by some disks. */
-static void fill(uint8_t *memory, size_t bytes)
-{
-	uint64_t state = UINT64_C(0x9e3779b97f4a7c15);
-	for (size_t at = 0; at + sizeof(state) <= bytes; at += sizeof(state)) {
-		state ^= state << 13;
-		state ^= state >> 7;
-		state ^= state << 17;
-		memcpy(memory + at, &state, sizeof(state));
-	}
-}
-
 static enum wh_status source_make(const struct orders *orders, struct wh_capture_thread **capture,
 				  struct wh_error *error)
 {
@@ -116,7 +104,6 @@ static enum wh_status source_make(const struct orders *orders, struct wh_capture
 	enum wh_status status = wh_source_replay_open(&replay, &source, error);
 	if (status != WH_OK)
 		return status;
-	fill(source->memory, (size_t)source->block_bytes * source->block_count);
 	status = wh_capture_thread_open(source, capture, error);
 	if (status != WH_OK)
 		return status;

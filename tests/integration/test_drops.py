@@ -191,14 +191,16 @@ class DropsTest(case.Case):
             mark = f"{rig.PREFIX}{process.pid}-"
             wanted = random.choice((2, 3, 4))  # namespaces and capturing programs by then
             rig.wait_for(lambda: self.made(mark) >= wanted or not process.running(), 60, "it has begun")
+            self.assertTrue(process.running(), process.stderr())  # else there is nothing left to be killed
             process.kill(number)
             process.wait(30)
             self.assertNothingLeft(process)
 
     def made(self, mark):
         spaces = sum(line.startswith(mark) for line in rig.run("ip", "netns", "list").stdout.splitlines())
-        groups = [name for name in os.listdir("/sys/fs/cgroup/cpuacct") if name.startswith(mark)] \
-            if os.path.isdir("/sys/fs/cgroup/cpuacct") else []
+        # Where measure.CpuGroup makes its groups.
+        parent = "/sys/fs/cgroup/cpuacct" if os.path.isdir("/sys/fs/cgroup/cpuacct") else "/sys/fs/cgroup"
+        groups = [name for name in os.listdir(parent) if name.startswith(mark)]
         return spaces + 2 * len(groups)
 
     def test_bad_options(self):
