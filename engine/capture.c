@@ -14,7 +14,7 @@
  * sixteenth of the ring is less than that, or where the ring is filling up.
  */
 enum { ANNOUNCE_BYTES = 4 * 1024 * 1024 };
-#define ANNOUNCE_NS (20 * WH_NS_PER_MS)
+#define ANNOUNCE_NS (100 * WH_NS_PER_MS)
 /* How long a stopped source may take to hand over its last block, beyond its block timeout. */
 #define LAST_BLOCK_GRACE_NS (2 * WH_NS_PER_SECOND)
 

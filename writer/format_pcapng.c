@@ -252,12 +252,21 @@ static inline void fetch_ahead(const uint8_t *at)
 	__builtin_prefetch(at + 80, 1); /* the end of the record's header */
 }
 
+/* The same for the frames that no slot before them has asked for. */
+static inline void fetch_first(const uint8_t *at)
+{
+	uint32_t next = ((const struct tpacket3_hdr *)at)->tp_next_offset;
+	for (size_t i = 1; i < FETCH_FRAMES; i++)
+		fetch_ahead(at + i * next);
+}
+
 /* The hot path of dense traffic: touches the slot headers only; the frames stay where the kernel put them. */
 static void encode_in_place(const struct wh_encoding *encoding, uint8_t *block, uint32_t capacity, uint8_t *at,
 			    uint32_t frames, struct wh_chunk *chunk)
 {
 	uint32_t head_bytes = 0;
 	struct record record = { 0 };
+	fetch_first(at);
 	for (uint32_t i = 0;; i++) {
 		struct wh_slot slot = wh_slot_read(at, &encoding->rules);
 		fetch_ahead(at + (size_t)FETCH_FRAMES * slot.next);
@@ -300,8 +309,10 @@ static void encode_compact(const struct wh_encoding *encoding, bool sealed, uint
 	uint8_t *to = block + WH_CHUNK_FIRST_SLOT;
 	uint8_t *spare = NULL;
 	struct record record = { 0 };
+	fetch_first(at);
 	for (uint32_t i = 0;; i++) {
 		struct wh_slot slot = wh_slot_read(at, &encoding->rules);
+		fetch_ahead(at + (size_t)FETCH_FRAMES * slot.next);
 		tally(chunk, &slot);
 		memmove(to + WH_EPB_HEADER, slot.data, slot.captured);
 		record = record_open(to + WH_EPB_HEADER, &slot, encoding->interface, i == 0 ? chunk->lost : 0);

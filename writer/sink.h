@@ -3,7 +3,7 @@
  * The seam between the writer and the way bytes get to disk.
  *
  * A sink carries out writes in the order in which they were queued: one is begun only when those before it are
- * complete, or together with them where it goes on in memory and in the file where they end. So a file never has a
+ * complete, or together with them where it goes on in the file where they end. So a file never has a
  * hole, whatever ends the process, and a file system that extends files under a lock loses nothing by it. A short write
  * is carried on with inside the sink; a write comes back when it is complete or has failed.
  *

@@ -18,12 +18,15 @@
 enum { CHAIN_MOST = 16, ENTRIES = 64 };
 
 /*
- * Writes that follow each other in memory and in the file go to the kernel as one. The chunks of a ring do when they
- * are dense, since each then fills its block. What a write costs beside the transfer (a worker woken, the file's size
- * kept in step, the device told) is spread over as many of them. But they come back as one, too: never more than a part
- * of the ring.
+ * Writes of one registered buffer that follow each other in the file go to the kernel as one. Dense chunks of a ring
+ * follow each other in memory, too, since each fills its block; for others it needs a kernel that takes several pieces
+ * of a registered buffer (6.15). What a write costs beside the transfer (a worker woken, the file's size kept in step,
+ * the device told) is spread over as many of them. But they come back as one, too: never more than a part of the ring.
  */
-enum { JOINED_MOST = 16 * 1024 * 1024, JOINED_PART = 4 };
+enum { JOINED_MOST = 16 * 1024 * 1024, JOINED_PART = 4, PIECES = 128 };
+
+/* include/uapi/linux/io_uring.h of Linux 6.15; older headers do not know it. */
+enum { OP_WRITEV_FIXED = 61 };
 
 struct uring {
 	struct wh_sink sink;
@@ -35,9 +38,11 @@ struct uring {
 	bool halted;
 	bool discarding; /* what of the chain has not been carried out when it is back was taken back */
 	bool table;      /* the kernel has a table of registered buffers */
+	bool in_pieces;  /* and takes several pieces of one in a write */
 	bool wake_armed;
 	bool woken; /* wake() was called and has not ended a sleep yet */
 	int wake_fd;
+	struct iovec pieces[PIECES];                /* of the chain's writes, until they are submitted */
 	uint32_t joined_most[WH_SINK_BUFFER_SLOTS]; /* bytes of a write from this registered buffer; 0: there is none */
 };
 
@@ -58,11 +63,47 @@ static void uring_retry(struct wh_sink *sink, struct wh_write *write)
 	uring->halted = false;
 }
 
-/* Whether NEXT goes on where WRITE ends, in the same registered buffer and the same file. */
+/* Whether NEXT goes on where WRITE ends, in the same file and from the same registered buffer. */
 static bool goes_on(const struct wh_write *write, const struct wh_write *next)
 {
 	return next != NULL && next->done == 0 && next->fd == write->fd && next->buffer == write->buffer &&
-	       next->base == write->base + write->length && next->offset == write->offset + write->length;
+	       next->offset == write->offset + write->length;
+}
+
+/* One write of what is left of WRITE, which heads the chain's last ones, and of those behind it in the queue that it
+ * can be joined with, which become part of the chain. PIECES_USED are taken by the chain's other writes. */
+static void joined_prepare(struct uring *uring, struct io_uring_sqe *entry, struct wh_write *write,
+			   uint32_t *pieces_used)
+{
+	struct iovec *pieces = &uring->pieces[*pieces_used];
+	uint32_t most = uring->in_pieces ? PIECES - *pieces_used : 1;
+	uint32_t count = 1;
+	uint32_t bytes = write->length - write->done;
+	uint64_t offset = write->offset + write->done;
+	pieces[0] = (struct iovec){ .iov_base = (void *)(write->base + write->done), .iov_len = bytes };
+	const struct wh_write *last = write;
+	struct wh_write *next;
+	while (goes_on(last, next = uring->queued.first) && bytes + next->length <= uring->joined_most[write->buffer]) {
+		if (next->base == last->base + last->length)
+			pieces[count - 1].iov_len += next->length;
+		else if (count < most)
+			pieces[count++] = (struct iovec){ .iov_base = (void *)next->base, .iov_len = next->length };
+		else
+			break;
+		bytes += next->length;
+		last = next;
+		wh_write_queue_append(&uring->chain, wh_write_queue_take(&uring->queued));
+	}
+	if (count == 1) {
+		io_uring_prep_write_fixed(entry, write->fd, pieces[0].iov_base, bytes, offset, write->buffer);
+	} else {
+		io_uring_prep_rw(OP_WRITEV_FIXED, entry, write->fd, pieces, count, offset);
+		entry->buf_index = (uint16_t)write->buffer;
+		*pieces_used += count;
+	}
+	/* A write of this kind makes its file longer, for which file systems want to wait: asking them first whether
+	 * they could do without is time lost. */
+	entry->flags |= IOSQE_ASYNC;
 }
 
 static void chain_start(struct uring *uring)
@@ -70,28 +111,16 @@ static void chain_start(struct uring *uring)
 	if (uring->halted || uring->chain.first != NULL)
 		return;
 	struct io_uring_sqe *entry = NULL;
-	while (uring->queued.first != NULL && uring->chain_out < CHAIN_MOST) {
+	uint32_t pieces_used = 0;
+	while (uring->queued.first != NULL && uring->chain_out < CHAIN_MOST && pieces_used < PIECES) {
 		struct wh_write *write = wh_write_queue_take(&uring->queued);
 		wh_write_queue_append(&uring->chain, write);
 		entry = io_uring_get_sqe(&uring->ring);
-		const uint8_t *at = write->base + write->done;
-		uint32_t bytes = write->length - write->done;
-		uint64_t offset = write->offset + write->done;
-		if (write->buffer != WH_BUFFER_NONE && uring->joined_most[write->buffer] != 0) {
-			const struct wh_write *last = write;
-			while (goes_on(last, uring->queued.first) &&
-			       bytes + uring->queued.first->length <= uring->joined_most[write->buffer]) {
-				last = uring->queued.first;
-				bytes += last->length;
-				wh_write_queue_append(&uring->chain, wh_write_queue_take(&uring->queued));
-			}
-			io_uring_prep_write_fixed(entry, write->fd, at, bytes, offset, write->buffer);
-			/* A write of this kind makes its file longer, for which file systems want to wait: asking them
-			 * first whether they could do without is time lost. */
-			entry->flags |= IOSQE_ASYNC;
-		} else {
-			io_uring_prep_write(entry, write->fd, at, bytes, offset);
-		}
+		if (write->buffer != WH_BUFFER_NONE && uring->joined_most[write->buffer] != 0)
+			joined_prepare(uring, entry, write, &pieces_used);
+		else
+			io_uring_prep_write(entry, write->fd, write->base + write->done, write->length - write->done,
+					    write->offset + write->done);
 		entry->flags |= IOSQE_IO_LINK;
 		io_uring_sqe_set_data(entry, write);
 		uring->chain_out++;
@@ -264,6 +293,15 @@ static const struct wh_sink_ops uring_ops = {
 	.close = uring_close,
 };
 
+/* Whether the kernel has the operation. */
+static bool knows(struct io_uring *ring, int operation)
+{
+	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+	bool known = probe != NULL && io_uring_opcode_supported(probe, operation) != 0;
+	io_uring_free_probe(probe);
+	return known;
+}
+
 enum wh_status wh_sink_uring_open(struct wh_sink **sink, struct wh_error *error)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
@@ -286,6 +324,7 @@ enum wh_status wh_sink_uring_open(struct wh_sink **sink, struct wh_error *error)
 		return wh_error_system(error, reason, "cannot make an eventfd");
 	}
 	uring->table = io_uring_register_buffers_sparse(&uring->ring, WH_SINK_BUFFER_SLOTS) == 0;
+	uring->in_pieces = knows(&uring->ring, OP_WRITEV_FIXED);
 	*sink = &uring->sink;
 	return WH_OK;
 }

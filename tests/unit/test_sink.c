@@ -32,6 +32,8 @@ struct fixture {
 	int fd;           /* the file, to be read and written */
 	int read_only_fd; /* the same file */
 	uint8_t *data;    /* DATA_BYTES of a pattern, page-aligned */
+	uint8_t *memory;  /* that the writes lie in: the data, or copies of its parts with gaps between them */
+	size_t memory_bytes;
 	struct wh_write writes[WRITES_MOST];
 	struct wh_write *back[WRITES_MOST]; /* as they came back */
 	uint32_t back_count;
@@ -62,6 +64,8 @@ static int fixture_make(void **state, opener *sink_open)
 	for (uint32_t i = 0; i < DATA_BYTES; i++)
 		fixture->data[i] = (uint8_t)(i * 31 + i / 253);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &fixture->limit), 0);
+	fixture->memory = fixture->data;
+	fixture->memory_bytes = DATA_BYTES;
 	fixture->buffer = WH_BUFFER_NONE;
 	*state = fixture;
 	return 0;
@@ -82,6 +86,19 @@ static int uring_joined_make(void **state)
 	return fixture->sink->ops->register_buffer(fixture->sink, 7, fixture->data, DATA_BYTES) ? 0 : -1;
 }
 
+/* From one registered buffer, but no write follows another in it: joined where the kernel takes several pieces. */
+static int uring_pieces_make(void **state)
+{
+	if (fixture_make(state, wh_sink_uring_open) != 0)
+		return -1;
+	struct fixture *fixture = *state;
+	fixture->memory_bytes = (size_t)2 * DATA_BYTES;
+	fixture->memory = mmap(NULL, fixture->memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(fixture->memory != MAP_FAILED);
+	fixture->buffer = 7;
+	return fixture->sink->ops->register_buffer(fixture->sink, 7, fixture->memory, fixture->memory_bytes) ? 0 : -1;
+}
+
 static int portable_make(void **state)
 {
 	return fixture_make(state, wh_sink_portable_open);
@@ -100,6 +117,8 @@ static int fixture_drop(void **state)
 	close(fixture->fd);
 	close(fixture->read_only_fd);
 	unlink(fixture->path);
+	if (fixture->memory != fixture->data)
+		munmap(fixture->memory, fixture->memory_bytes);
 	munmap(fixture->data, DATA_BYTES);
 	free(fixture);
 	return 0;
@@ -108,8 +127,11 @@ static int fixture_drop(void **state)
 /* Queues write number INDEX of LENGTH bytes at AT, of the data and of the file alike. */
 static void queue(struct fixture *fixture, uint32_t index, uint32_t at, uint32_t length)
 {
+	uint8_t *base = fixture->data + at;
+	if (fixture->memory != fixture->data)
+		base = memcpy(fixture->memory + (size_t)2 * at, base, length);
 	fixture->writes[index] = (struct wh_write){
-		.fd = fixture->fd, .base = fixture->data + at, .length = length, .offset = at, .buffer = fixture->buffer
+		.fd = fixture->fd, .base = base, .length = length, .offset = at, .buffer = fixture->buffer
 	};
 	fixture->sink->ops->queue(fixture->sink, &fixture->writes[index]);
 }
@@ -211,9 +233,9 @@ static void registered_buffers(void **state)
 	struct fixture *fixture = *state;
 	struct wh_sink *sink = fixture->sink;
 	bool is_uring = strcmp(sink->ops->name, "io_uring") == 0;
-	assert_false(sink->ops->register_buffer(sink, WH_SINK_BUFFER_SLOTS, fixture->data, DATA_BYTES));
-	assert_false(sink->ops->register_buffer(sink, -1, fixture->data, DATA_BYTES));
-	bool registered = sink->ops->register_buffer(sink, 5, fixture->data, DATA_BYTES);
+	assert_false(sink->ops->register_buffer(sink, WH_SINK_BUFFER_SLOTS, fixture->memory, fixture->memory_bytes));
+	assert_false(sink->ops->register_buffer(sink, -1, fixture->memory, fixture->memory_bytes));
+	bool registered = sink->ops->register_buffer(sink, 5, fixture->memory, fixture->memory_bytes);
 	assert_int_equal(registered, is_uring);
 	int direct = open(fixture->path, O_WRONLY | O_DIRECT | O_CLOEXEC);
 	for (uint32_t i = 0; i < 8; i++) {
@@ -238,7 +260,7 @@ static void registered_buffers(void **state)
 		assert_int_equal(fixture->writes[i].os_error, 0);
 	check_file(fixture, 16 * 16 * PAGE);
 	/* And the slot can be used again. */
-	assert_int_equal(sink->ops->register_buffer(sink, 5, fixture->data, PAGE), registered);
+	assert_int_equal(sink->ops->register_buffer(sink, 5, fixture->memory, PAGE), registered);
 	if (direct >= 0)
 		close(direct);
 }
@@ -652,5 +674,5 @@ int main(void)
 	}
 	sink->ops->close(sink);
 	return failed + run("sink: io_uring", uring_make) + run("sink: io_uring, joined", uring_joined_make) +
-	       run_for_uring();
+	       run("sink: io_uring, joined in pieces", uring_pieces_make) + run_for_uring();
 }
