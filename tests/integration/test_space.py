@@ -73,7 +73,7 @@ class Space(case.Case):
         self.assertNumbers(counted, duplicated=0, reordered=0, other=0, first=1)
         # Frames that were dropped are told of; with none of these the numbers have no hole.
         self.assertLessEqual(counted["missing"], outcome.stats["frames_dropped"])
-        self.assertOpens(outcome.files)
+        self.assertOpens(outcome.files, counted=counted)
 
     def assertSaid(self, stderr, *words):
         """Exactly one line of STDERR holds all WORDS."""
@@ -84,7 +84,7 @@ class Space(case.Case):
         self.assertLimitKept()
 
     def test_stops_at_the_limit_small_files(self):
-        self.assertLimitKept("-C", "5")
+        self.assertLimitKept("-C", "10")
 
     def test_stops_at_the_limit_buffered(self):
         self.assertLimitKept("--direct-io", "off")
@@ -144,7 +144,7 @@ class Space(case.Case):
         self.assertEqual(stats["frames_written"], counted["frames"])
         self.assertEqual(stats["frames_received"], stats["frames_written"] + stats["frames_dropped"])
         self.assertEqual(stats["bytes_on_disk"], counted["bytes"])
-        self.assertOpens(outcome.files)
+        self.assertOpens(outcome.files, counted=counted)
 
     def test_recycle(self):
         """Old files of this capture make room; files of others, with names just like them, stay."""

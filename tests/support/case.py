@@ -140,8 +140,11 @@ class Case(unittest.TestCase):
     def assertOpens(self, files, tools=("tcpdump", "tshark", "capinfos"), counted=None):
         """Each file alone is read by TOOLS without an error or a warning, and those that count find all of its frames.
 
-        COUNTED is what count() finds in the files, where that is known already.
+        COUNTED is what count() finds in the files, where that is known already. Scaled, tshark is left out, which takes
+        longer than all the rest: what a sanitizer looks at is not what it says.
         """
+        if not self.full_size():
+            tools = [tool for tool in tools if tool != "tshark"]
         commands = {
             "tcpdump": ["tcpdump", "--count", "-r"],
             "tshark": ["tshark", "-n", "-q", "-z", "io,stat,0", "-r"],
