@@ -5,12 +5,15 @@ capturing costs, and the rest. Each adds to the result that bench/report.py desc
 import statistics
 import unittest
 
+import disk
 import measure
+import rig
 import trial
 from search import Search, longest_burst, spread
 
 REFERENCE = "discard"
 PDR_PERCENT = 0.5
+DISK_RUNS, DISK_BYTES = 3, 4 * 10**9  # of fio, where the disk may be the limit
 HEAVY_BYTES = 250e6  # a second: from here on the disk may be the limit
 SEARCH_TRIALS = 7  # that the rates of a tool take for one size, about
 BURST_TRIALS = 5
@@ -37,7 +40,7 @@ QUICK = Depth(source_runs=1, trial=1.0, long=(1.0, 5.0), confirmations={}, repea
               heavy_percent=100, search=False, precision=0.25, most_trials=0, cost_runs={}, cost_seconds=1.0,
               all_sizes=True, burst_sizes=(), latency_runs=0, adapters=False, slow_disk=False)
 FULL = Depth(source_runs=3, trial=1.2, long=(4.0, 10.0), confirmations={"1414": 2}, repeats={"1414": 2},
-             percents=(10, 40, 60, 80, 100), heavy_percent=60, search=True, precision=0.03, most_trials=10,
+             percents=(10, 40, 60, 80, 100), heavy_percent=60, search=True, precision=0.02, most_trials=10,
              cost_runs={"1414": 5, "60": 5, "imix": 3, "9000": 3}, cost_seconds=4.0, all_sizes=False,
              burst_sizes=("60", "1414"), latency_runs=3, adapters=True, slow_disk=True)
 
@@ -72,7 +75,7 @@ class Parts:
         self.page_cache = unwritten_bytes()
         self.searches = self.confirmations = 1
         self.result = {"source": {}, "curves": {}, "rates": {}, "bursts": {}, "costs": {}, "latency": {},
-                       "adapters": {}, "slow_disk": {}}
+                       "adapters": {}, "slow_disk": {}, "disk": {}}
 
     def run(self):
         for shape in map(trial.Shape, self.sizes):
@@ -95,6 +98,9 @@ class Parts:
         full = self.source(links, shape)
         self.each("curve", lambda tool: self.curve(tool, links, shape, full))
         self.each("search", lambda tool: self.rates(tool, links, shape, full))
+        ours = self.result["rates"].get(shape.name, {}).get("wirehaul")
+        if self.depth.search and ours and not ours["ndr_is_full_rate"]:
+            self.disk_rate(shape)
         if shape.name in self.depth.burst_sizes:
             self.each("burst", lambda tool: self.burst(tool, links, shape, full))
         self.costs(links, shape)
@@ -249,6 +255,20 @@ class Parts:
         self.result["bursts"].setdefault(shape.name, {})[tool.name] = {
             "frames": frames or 0, "bytes": int((frames or 0) * shape.mean_bytes), "low": frames or 0,
             "high": frames or 0, "is_limit": frames == limit}
+
+    def disk_rate(self, shape):
+        """What the disk takes, to be held against a rate that wirehaul did not reach."""
+        if not disk.installed():
+            return
+        runs = []
+        for number in range(DISK_RUNS):
+            with self.plan.step("disk", f"{shape.name}: what the disk takes, run {number + 1}"):
+                with rig.Scratch(self.bench.scratch) as scratch:
+                    run = disk.fio_run(scratch.path, disk.SINGLE_BLOCKS, DISK_BYTES, cpus=self.bench.options.cpu)
+                measure.settle(self.bench.scratch)
+                runs.append(run["gb_per_second"])
+        self.result["disk"][shape.name] = {"gb_per_second": statistics.median(runs), "low": min(runs),
+                                           "high": max(runs), "runs": len(runs)}
 
     # ---- costs ----
 

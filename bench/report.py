@@ -220,7 +220,7 @@ def _rates(view):
             searches.append(bool(facts.get("ndr_is_full_rate")))
         if rows:
             groups.append(svg.Group(size_name(size), bars))
-            tables += [Heading(size_name(size)), Table(head, rows, 1)]
+            tables += [Heading(size_name(size)), _disk(view, size), Table(head, rows, 1)]
     if not groups:
         return title, [_not_here(view, "the highest rates")]
     bound = view.value("settings", "pdr_percent")
@@ -232,6 +232,15 @@ def _rates(view):
     drawn = svg.bar_plot(name, caption, "rate (thousand frames/s)", groups, ["NDR: none lost", pdr],
                          may_be_logarithmic=False)
     return title, [Figure(svg.file_name("rates"), name, caption, drawn), *tables]
+
+
+def _disk(view, size):
+    facts = view.part("disk", size)
+    if facts.get("gb_per_second") is None:
+        return None
+    rate, runs = facts["gb_per_second"], counted(number(facts.get("runs"), 0), "run")
+    return Paragraph(f"The disk takes {number(rate)} GB/s ({number(8 * rate)} Gbit/s) from fio's io_uring engine, "
+                     f"median of {runs}, {spread(facts.get('low'), facts.get('high'))}.")
 
 
 def _rate_label(facts, kind):

@@ -16,7 +16,8 @@ WORDS = {"cpu_per_gb": "CPU seconds per GB", "cpu_per_million": "CPU seconds per
 
 def judge(result, verdicts):
     for size, by_tool in result["rates"].items():
-        _rates(size, by_tool, verdicts)
+        mean = result["source"][size]["mean_bytes"]
+        _rates(size, by_tool, result["disk"].get(size), mean, verdicts)
     for size, costs in result["costs"].items():
         if costs["runs"] >= LEAST_RUNS:
             _costs(size, costs["tools"], verdicts)
@@ -29,7 +30,7 @@ def judge(result, verdicts):
             verdicts.skip(f"{tool['title']} was not compared: it is not installed", tool["package"])
 
 
-def _rates(size, by_tool, verdicts):
+def _rates(size, by_tool, disk, mean_bytes, verdicts):
     ours = by_tool.get("wirehaul")
     if ours is None:
         return
@@ -44,10 +45,18 @@ def _rates(size, by_tool, verdicts):
                        f"{', the full rate of one core' if ours['ndr_is_full_rate'] else ''}; at least 3 times "
                        f"{best}'s {pcaps[best]:,.0f}, or all that is sent")
     limit = by_tool.get(REFERENCE)
-    if limit is not None and limit["ndr_pps"]:
-        verdicts.check(ours["ndr_is_full_rate"] or ndr >= 0.97 * limit["ndr_pps"],
-                       f"{size}: {ndr / limit['ndr_pps']:.2f} of the rate at which discarding every block unread loses "
-                       f"nothing, at least 0.97{', or all that is sent: it is' if ours['ndr_is_full_rate'] else ''}")
+    if limit is None or not limit["ndr_pps"]:
+        return
+    if not ours["ndr_is_full_rate"] and disk and 1e-9 * limit["ndr_pps"] * mean_bytes > disk["gb_per_second"]:
+        reached = 1e-9 * ndr * mean_bytes
+        verdicts.check(reached >= 0.95 * disk["gb_per_second"],
+                       f"{size}: the disk is the limit: {reached:.2f} GB of frames a second without a loss, at least "
+                       f"0.95 of the {disk['gb_per_second']:.2f} that fio writes: it is "
+                       f"{reached / disk['gb_per_second']:.2f}")
+        return
+    verdicts.check(ours["ndr_is_full_rate"] or ndr >= 0.97 * limit["ndr_pps"],
+                   f"{size}: {ndr / limit['ndr_pps']:.2f} of the rate at which discarding every block unread loses "
+                   f"nothing, at least 0.97{', or all that is sent: it is' if ours['ndr_is_full_rate'] else ''}")
 
 
 def _costs(size, by_tool, verdicts):

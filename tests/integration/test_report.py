@@ -18,8 +18,10 @@ from xml.etree import ElementTree
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
+import measure
 import report
 import svg
+import targets
 
 SVG = f"{{{svg.NAMESPACE}}}"
 SIZES = {"60": 60, "imix": 358, "1414": 1414, "9000": 9000}
@@ -116,6 +118,7 @@ def made_up(absent=("netsniff-ng",), renamed=None):
                       "tools": each(lambda name: {"sent": 1000000, "found": 400123, "lost": 599877,
                                                   "own_drops": None if name == "sink" else 599877,
                                                   "unaccounted": None if name == "sink" else 0})},
+        "disk": {"9000": {"gb_per_second": 1.74, "low": 1.52, "high": 1.81, "runs": 3}},
         "agreement": each(lambda name: {"trials": 120, "told": 0 if name == "sink" else 120, "agree": 118,
                                         "largest_difference": 1250}),
         "verdicts": [{"pass": True, "text": "wirehaul loses nothing at full rate"},
@@ -257,7 +260,8 @@ class Report(unittest.TestCase):
         for shown in (words, text):
             self.assertIn("not installed: package netsniff-ng", shown)
             for each in ("60 bytes", "IMIX", "1414 bytes", "9000 bytes", "2026-11-23 13:50 UTC", "53 min 30 s",
-                         "4.99.3", "AMD EPYC", "PASS", "FAIL", "skipped", "tells nothing", "599,877", "RFC 9004"):
+                         "4.99.3", "AMD EPYC", "PASS", "FAIL", "skipped", "tells nothing", "599,877", "RFC 9004",
+                         "The disk takes 1.74 GB/s"):
                 self.assertIn(each, shown)
         drawn = self.plots(result)
         self.assertEqual(set(drawn), {"loss-60.svg", "loss-imix.svg", "loss-1414.svg", "loss-9000.svg", "rates.svg",
@@ -450,6 +454,39 @@ class Report(unittest.TestCase):
             with self.assertRaises(SystemExit) as ended:
                 report.main([str(root / "result.json"), "--html", str(root / "page.html")])
             self.assertIn("format 2", str(ended.exception))
+
+
+class Targets(unittest.TestCase):
+    """Which of its limits wirehaul's highest rate is held against."""
+
+    @staticmethod
+    def judged(ours, all_sent=False, disk=1.7):
+        """What is said of the rates at 9000 bytes, of which the kernel alone carries 200,000 a second."""
+        result = made_up()
+        result.update({"costs": {}, "trials": [], "failures": [], "tools": []})
+        rates = {name: {"ndr_pps": pps, "ndr_is_full_rate": full, "lowest_tried_pps": 24000}
+                 for name, pps, full in (("wirehaul", ours, all_sent), ("discard", 200000, True))}
+        result["rates"] = {"9000": rates}
+        result["disk"] = {"9000": {"gb_per_second": disk}} if disk else {}
+        verdicts = measure.Verdicts()
+        targets.judge(result, verdicts)
+        return [(line["pass"], line["text"]) for line in verdicts.lines if line["text"].startswith("9000")]
+
+    def test_where_the_disk_is_the_limit(self):
+        for pps, held in ((180000, True), (179000, False)):  # of 1.7 GB/s, 0.95 are 179,444 frames
+            (passed, text), = self.judged(pps)
+            self.assertEqual(passed, held, text)
+            self.assertIn("1.70 that fio writes", text)
+
+    def test_where_it_is_not(self):
+        for pps, disk, held in ((194001, 3.0, True), (193999, 3.0, False), (194001, None, True), (193999, None, False)):
+            (passed, text), = self.judged(pps, disk=disk)
+            self.assertEqual(passed, held, text)
+            self.assertIn("at least 0.97", text)
+
+    def test_all_that_is_sent_is_enough(self):
+        (passed, text), = self.judged(150000, all_sent=True)
+        self.assertTrue(passed, text)
 
 
 if __name__ == "__main__":
