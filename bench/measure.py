@@ -44,6 +44,8 @@ class Bench:
     def tool(self, name):
         return os.path.join(self.options.bin, name)
 
+    instrument = tool
+
     def directory(self):
         path = os.path.join(self.scratch, rig.unique("-out"))
         os.mkdir(path)

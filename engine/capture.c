@@ -13,7 +13,7 @@
  * as encoding a chunk does, and several chunks together go to the disk as one write. It is woken sooner where a
  * sixteenth of the ring is less than that, or where the ring is filling up.
  */
-enum { ANNOUNCE_BYTES = 4 * 1024 * 1024 };
+enum { ANNOUNCE_BYTES = 8 * 1024 * 1024 };
 #define ANNOUNCE_NS (100 * WH_NS_PER_MS)
 /* How long a stopped source may take to hand over its last block, beyond its block timeout. */
 #define LAST_BLOCK_GRACE_NS (2 * WH_NS_PER_SECOND)
@@ -122,7 +122,7 @@ static uint64_t announce_due(struct wh_capture_thread *capture, uint64_t now_ns)
 		return UINT64_MAX;
 	if (capture->announce_due_ns == 0)
 		capture->announce_due_ns = now_ns + ANNOUNCE_NS;
-	if (now_ns < capture->announce_due_ns && !capture->run_waits && waiting < source->block_count / 16 &&
+	if (now_ns < capture->announce_due_ns && !capture->run_waits && waiting < source->block_count / 8 &&
 	    (uint64_t)waiting * source->block_bytes < ANNOUNCE_BYTES)
 		return capture->announce_due_ns - now_ns;
 	announce(capture);

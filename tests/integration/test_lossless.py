@@ -103,7 +103,7 @@ class Lossless(case.Case):
         self.check(self.frames(), mix="60,594,1514")
 
     def test_9000(self):
-        self.check(self.frames(), mtu=9100, size=9000)
+        self.check(self.frames(), mtu=9100, size=9000, tools=("capinfos",))
 
     def test_9000_burst_at_full_speed(self):
         """The disk need not keep up with 3 GB/s: the ring takes what a burst has too much."""

@@ -146,7 +146,7 @@ class Blast(rig.Process):
         with open(path, "w+b") as file:
             file.truncate(8)
             self._progress = mmap.mmap(file.fileno(), 8)
-        args = [case.tool("wh-blast"), interface, "--progress", path]
+        args = [case.instrument("wh-blast"), interface, "--progress", path]
         args += _words(options, tapped=tapped)
         super().__init__(args, namespace, stdout=-1)
 
@@ -183,6 +183,6 @@ def count(case, files, verify=True, **options):
 
     VERIFY: every byte is looked at, and each packet read by libpcap, too.
     """
-    args = [case.tool("wh-count"), *_words(options, verify=verify)]
+    args = [case.instrument("wh-count"), *_words(options, verify=verify)]
     # A trailing argument list of a thousand names is no trouble for the kernel.
     return json.loads(rig.run(*args, "--", *files).stdout)

@@ -31,6 +31,11 @@ class Case(unittest.TestCase):
     def tool(self, name):
         return os.path.join(self.options.bin, name)
 
+    def instrument(self, name):
+        """wh-blast or wh-count: those of another build where the tests were told of one and it is there."""
+        other = os.path.join(self.options.instruments or "", name)
+        return other if self.options.instruments and os.access(other, os.X_OK) else self.tool(name)
+
     def frames(self, share=1.0):
         """How many frames a test that would send SHARE of the full number sends here."""
         return max(1000, int(self.options.frames * share))
@@ -172,6 +177,7 @@ class Case(unittest.TestCase):
 def _parse(arguments):
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", required=True, help="directory of wirehaul, wh-blast and wh-count")
+    parser.add_argument("--instruments", help="directory to take wh-blast and wh-count from instead, if they are there")
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames in the largest runs (%(default)s)")
     parser.add_argument("--rate", type=int, default=0, help="never send faster than this, in frames a second")
     parser.add_argument("--slow", type=float, default=1, help="what time limits are multiplied by (%(default)s)")
