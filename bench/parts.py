@@ -40,7 +40,7 @@ QUICK = Depth(source_runs=1, trial=1.0, long=(1.0, 5.0), confirmations={}, repea
               heavy_percent=100, search=False, precision=0.25, most_trials=0, cost_runs={}, cost_seconds=1.0,
               all_sizes=True, burst_sizes=(), latency_runs=0, adapters=False, slow_disk=False)
 FULL = Depth(source_runs=3, trial=1.2, long=(4.0, 10.0), confirmations={"1414": 2}, repeats={"1414": 2},
-             percents=(10, 40, 60, 80, 100), heavy_percent=60, search=True, precision=0.02, most_trials=10,
+             percents=(10, 40, 60, 80, 100), heavy_percent=60, search=True, precision=0.02, most_trials=14,
              cost_runs={"1414": 5, "60": 5, "imix": 3, "9000": 3}, cost_seconds=4.0, all_sizes=False,
              burst_sizes=("60", "1414"), latency_runs=3, adapters=True, slow_disk=True)
 

@@ -10,8 +10,8 @@
 #define COUNTERS_EVERY_NS WH_NS_PER_SECOND
 /*
  * The writer is woken for so many bytes of chunks at once, or for fewer after so long: a wake-up costs nearly as much
- * as encoding a chunk does, and several chunks together go to the disk as one write. It is woken sooner where a
- * sixteenth of the ring is less than that, or where the ring is filling up.
+ * as encoding a chunk does, and several chunks together go to the disk as one write. It is woken sooner where an
+ * eighth of the ring is less than that, or where the ring is filling up.
  */
 enum { ANNOUNCE_BYTES = 8 * 1024 * 1024 };
 #define ANNOUNCE_NS (100 * WH_NS_PER_MS)

@@ -77,6 +77,19 @@ class SearchTest(unittest.TestCase):
         found = Search(tool, FULL, 0, [(300000, 0.0), (400000, 12.5), (600000, 0.0)]).run()
         self.assertLessEqual(found.held, 350000)
 
+    def test_one_accident_bounds_nothing(self):
+        """Neither in the curve, nor when a rate is confirmed."""
+        for accident in range(4):
+            carries = Capacity(2 * FULL)
+            trials = []
+
+            def tool(rate, long, accident=accident, carries=carries, trials=trials):
+                trials.append(rate)
+                return 1.0 if len(trials) == accident else carries(rate, long)
+
+            found = Search(tool, FULL, 0, [(FULL, 0.5 if accident == 0 else 0.0)], confirmations=3).run()
+            self.assertEqual((found.held, found.trials), (FULL, 4))
+
     def test_partial_drop_rate_is_higher(self):
         strict = Search(Capacity(500000), FULL, 0).run()
         lenient = Search(Capacity(500000), FULL, 5.0).run()
