@@ -15,7 +15,7 @@ REFERENCE = "discard"
 PDR_PERCENT = 0.5
 DISK_RUNS, DISK_BYTES = 3, 4 * 10**9  # of fio, where the disk may be the limit
 HEAVY_BYTES = 250e6  # a second: from here on the disk may be the limit
-SEARCH_TRIALS = 7  # that the rates of a tool take for one size, about
+SEARCH_TRIALS = 8  # that the rates of a tool take for one size, about
 BURST_TRIALS = 5
 ADAPTERS = 4
 SLOW_DISK = 50 * 10**6  # bytes a second
@@ -24,6 +24,7 @@ SLOW_DISK_MEMORY = 256 << 20  # bytes, page cache included
 COST_MOST, COST_LEAST = 200000, 40000  # frames a second
 PACE_PERCENT = 1  # that the sender may be off the rate it was asked for
 MAIN_SIZE = "1414"  # of a full run, the one at which every tool has its turn
+# Variants, for which the search is not repeated and the longest burst not looked for.
 OPTIONAL = ("wirehaul-pcap", "dumpcap-threads", "netsniff-ng", "stenotype-index")
 # What a tool that misbehaves, or a machine that lacks something, comes out as.
 FAILURES = (AssertionError, OSError, RuntimeError, ValueError, unittest.SkipTest)
@@ -39,9 +40,9 @@ class Depth:
 QUICK = Depth(source_runs=1, trial=1.0, long=(1.0, 5.0), confirmations={}, repeats={}, percents=(25, 50, 75, 100),
               heavy_percent=100, search=False, precision=0.25, most_trials=0, cost_runs={}, cost_seconds=1.0,
               all_sizes=True, burst_sizes=(), latency_runs=0, adapters=False, slow_disk=False)
-FULL = Depth(source_runs=3, trial=1.2, long=(4.0, 10.0), confirmations={"1414": 2}, repeats={"1414": 2},
-             percents=(10, 40, 60, 80, 100), heavy_percent=60, search=True, precision=0.02, most_trials=14,
-             cost_runs={"1414": 5, "60": 5, "imix": 3, "9000": 3}, cost_seconds=4.0, all_sizes=False,
+FULL = Depth(source_runs=3, trial=1.2, long=(2.5, 8.0), confirmations={"1414": 2}, repeats={"1414": 2},
+             percents=(10, 40, 70, 100), heavy_percent=60, search=True, precision=0.02, most_trials=10,
+             cost_runs={"1414": 5, "60": 3, "imix": 3, "9000": 3}, cost_seconds=3.0, all_sizes=False,
              burst_sizes=("60", "1414"), latency_runs=3, adapters=True, slow_disk=True)
 
 
@@ -91,18 +92,18 @@ class Parts:
 
     def of_size(self, links, shape):
         self.turn = [tool for tool in self.tools if takes_part(tool, shape.name, self.sizes, self.depth)]
+        full = self.source(links, shape)
+        self.each("curve", lambda tool: self.curve(tool, links, shape, full))
         # Decided once for all tools: each is confirmed as strictly as the others.
         late = self.plan.late()
         self.searches = 1 if late else self.depth.repeats.get(shape.name, 1)
         self.confirmations = 1 if late else self.depth.confirmations.get(shape.name, 1)
-        full = self.source(links, shape)
-        self.each("curve", lambda tool: self.curve(tool, links, shape, full))
         self.each("search", lambda tool: self.rates(tool, links, shape, full))
         ours = self.result["rates"].get(shape.name, {}).get("wirehaul")
         if self.depth.search and ours and not ours["ndr_is_full_rate"]:
             self.disk_rate(shape)
         if shape.name in self.depth.burst_sizes:
-            self.each("burst", lambda tool: self.burst(tool, links, shape, full))
+            self.each("burst", lambda tool: tool.name in OPTIONAL or self.burst(tool, links, shape, full))
         self.costs(links, shape)
 
     # ---- trials ----
@@ -208,7 +209,8 @@ class Parts:
         known = [(full * point["percent"] / 100, point["loss_percent"]) for point in curve]
         found = {"ndr": [], "pdr": []}
         trials, lowest = 0, min(rate for rate, _ in known)
-        for _ in range(self.searches):
+        searches = 1 if tool.name in OPTIONAL else self.searches
+        for _ in range(searches):
             # A repeated search starts from the curve again, not from what the one before it came to.
             seen = list(known)
             ndr, pdr, count = self.both_rates(tool, links, shape, full, seen)
@@ -216,7 +218,7 @@ class Parts:
             found["pdr"].append(pdr)
             trials += count
             lowest = min(lowest, *(rate for rate, _ in seen))
-        self.plan.change("search", trials - self.searches * SEARCH_TRIALS if self.depth.search else 0)
+        self.plan.change("search", trials - searches * SEARCH_TRIALS if self.depth.search else 0)
         entry = {"trials": trials, "searches": len(found["ndr"]), "confirmations": self.confirmations,
                  "lowest_tried_pps": lowest}
         for name, values in found.items():
@@ -405,12 +407,14 @@ def expected(depth, tools, sizes):
              "latency": writing * depth.latency_runs, "stop": writing * depth.latency_runs,
              "adapters": writing if depth.adapters else 0, "slow disk": writing if depth.slow_disk else 0}
     for size in sizes:
-        count = sum(takes_part(tool, size, sizes, depth) for tool in tools)
-        steps["curve"] += count * len(depth.percents)
-        steps["search"] += count * SEARCH_TRIALS * depth.repeats.get(size, 1) if depth.search else 0
-        steps["cost"] += count * depth.cost_runs.get(size, 1)
-        steps["burst"] += count * BURST_TRIALS if size in depth.burst_sizes else 0
-    guesses = {"search": 3 + 0.5 * (depth.trial + max(depth.long)), "curve": 3 + depth.trial,
+        here = [tool for tool in tools if takes_part(tool, size, sizes, depth)]
+        main = sum(tool.name not in OPTIONAL for tool in here)
+        steps["curve"] += len(here) * len(depth.percents)
+        if depth.search:
+            steps["search"] += (len(here) + main * (depth.repeats.get(size, 1) - 1)) * SEARCH_TRIALS
+        steps["cost"] += len(here) * depth.cost_runs.get(size, 1)
+        steps["burst"] += main * BURST_TRIALS if size in depth.burst_sizes else 0
+    guesses = {"search": 3 + 0.5 * (depth.trial + max(depth.long)), "curve": 6 + depth.trial,
                "source": 3 + depth.trial, "cost": 3 + depth.cost_seconds, "adapters": 4 + depth.cost_seconds,
                "slow disk": 20}
     return steps, guesses

@@ -192,6 +192,7 @@ static json_t *describe(struct wh_capture *capture)
 	failed |= json_object_set_new(object, "bytes_on_disk", json_count(sum.bytes_on_disk));
 	failed |= json_object_set_new(object, "bytes_copied", json_count(sum.bytes_copied));
 	failed |= json_object_set_new(object, "files", json_count(sum.files));
+	failed |= json_object_set_new(object, "files_left", json_count(sum.files_left));
 	failed |= json_object_set_new(object, "current_file", json_name(sum.current_file));
 	failed |= json_object_set_new(object, "free_percent", json_percent(sum.free_percent));
 	failed |= json_object_set_new(object, "ring_fill_percent", json_percent(sum.ring_fill_percent));

@@ -70,6 +70,9 @@ static void print_files(FILE *out, const struct wh_statistics *sum)
 	if (sum->free_percent >= 0)
 		fprintf(out, ", %.1f %% of the disk free", sum->free_percent);
 	fputc('\n', out);
+	if (sum->files_left > 0 && sum->simulate == WH_SIMULATE_NOTHING)
+		fprintf(out, "%s of the files that should have made room could NOT BE REMOVED\n",
+			text_count(sum->files_left).s);
 }
 
 /* What was left out, what it was left out for, and what has become of its files. */

@@ -284,6 +284,9 @@ static void event_handle(struct supervisor *supervisor, const struct wh_event *e
 	case WH_WRITER_STOP_ERROR:
 		stop_begin(supervisor, WH_STOP_ERROR, event->text);
 		break;
+	case WH_WRITER_FILE_LEFT:
+		wh_capture_report(supervisor->capture, 2, "%s", event->text);
+		break;
 	case WH_WRITER_NOTICE:
 		wh_capture_report(supervisor->capture, 1, "%s", event->text);
 		break;

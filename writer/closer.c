@@ -28,12 +28,11 @@ struct wh_closer {
 	bool finished; /* the thread has ended; of whoever ends it */
 };
 
-/* Without the lock. What an ordinary chain cannot delete is a file like any other and stays; of a transient one nobody
- * expects anything to be left. */
+/* Without the lock. */
 static void file_remove(struct wh_closer *closer, const char *path, bool at_once)
 {
 	struct wh_error error;
-	if (closer->config.files->remove(path, at_once, &error) != WH_OK && closer->config.transient)
+	if (closer->config.files->remove(path, at_once, &error) != WH_OK)
 		closer->config.left(closer->config.context, &error);
 }
 

@@ -21,8 +21,7 @@ struct wh_closer_config {
 	bool transient;  /* wh_closer_close() deletes all files that were closed and are left */
 	/* Called from the closing thread. A failure's words come in ERROR, else NULL. */
 	void (*closed)(void *context, const char *path, const struct wh_error *error);
-	/* A file of a transient chain could not be deleted, as ERROR says; it is not tried again. Called from any
-	 * thread that deletes. */
+	/* A file could not be deleted, as ERROR says; it is not tried again. Called from any thread that deletes. */
 	void (*left)(void *context, const struct wh_error *error);
 	void *context;
 };

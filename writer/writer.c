@@ -27,13 +27,21 @@ static void file_closed(void *context, const char *path, const struct wh_error *
 	event_send(writer, WH_WRITER_FILE_CLOSED, 0, path);
 }
 
-/* From whoever deletes. The first is told of: the reason is mostly the same for all, and one line is enough of that. */
+/* From whoever deletes. The first is told of: the reason is mostly the same for all, and one line is enough of that. Of
+ * a transient chain nobody expects anything to be left, so there it is an error; else the capture goes on. */
 static void file_left(void *context, const struct wh_error *error)
 {
 	struct wh_writer *writer = context;
 	/* Relaxed: a count. */
-	if (atomic_fetch_add_explicit(&writer->files_left, 1, memory_order_relaxed) == 0)
+	if (atomic_fetch_add_explicit(&writer->files_left, 1, memory_order_relaxed) != 0)
+		return;
+	if (writer->config.transient) {
 		event_send(writer, WH_WRITER_STOP_ERROR, 0, error->text);
+		return;
+	}
+	char line[sizeof(error->text) + 64];
+	snprintf(line, sizeof(line), "%s: it stays, and so will others of which that is true", error->text);
+	event_send(writer, WH_WRITER_FILE_LEFT, 0, line);
 }
 
 /* Is there room for a first file? */

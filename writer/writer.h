@@ -20,9 +20,9 @@
 
 enum wh_writer_format { WH_WRITE_PCAPNG = 0, WH_WRITE_PCAP, WH_WRITE_PCAP_NS };
 
-/* What a writer tells its owner. Calls come from the writer's thread, from its closing thread (FILE_CLOSED, STOP_ERROR)
- * and from whoever calls wh_writer_clean_up() or wh_writer_close() (STOP_ERROR); they must not block for long and must
- * not call back into the writer, but for wh_writer_wake(). */
+/* What a writer tells its owner. Calls come from the writer's thread, from its closing thread (FILE_CLOSED, FILE_LEFT,
+ * STOP_ERROR) and from whoever calls wh_writer_clean_up() or wh_writer_close() (STOP_ERROR); they must not block for
+ * long and must not call back into the writer, but for wh_writer_wake(). */
 enum wh_writer_event {
 	WH_WRITER_FILE_CLOSED,  /* text: the path; the file is complete and durable */
 	WH_WRITER_SOURCE_ENDED, /* number: the source; its rings and chunks are not used any more */
@@ -31,6 +31,7 @@ enum wh_writer_event {
 	WH_WRITER_STOP_BYTES,
 	WH_WRITER_STOP_SPACE, /* text: one line for a person */
 	WH_WRITER_STOP_ERROR, /* text: one line for a person */
+	WH_WRITER_FILE_LEFT,  /* text: a file could not be deleted, though the chain goes on; told once */
 	WH_WRITER_NOTICE      /* text: a fall-back that was taken */
 };
 
@@ -91,7 +92,7 @@ struct wh_writer_totals {
 	uint64_t bytes_on_disk;
 	uint64_t bytes_copied; /* packet bytes copied or moved, by the sources and by the writer */
 	uint64_t files;
-	uint64_t files_left;              /* transient ones that could not be deleted */
+	uint64_t files_left;              /* that were to be deleted and could not be */
 	uint64_t latency_max_ns;          /* longest time from queueing a write to its completion */
 	char current_file[WH_PATH_BYTES]; /* empty where there is none */
 	double free_percent;              /* negative where it is not known (standard output, or no disk) */

@@ -148,7 +148,7 @@ struct wh_statistics {
 	uint64_t bytes_on_disk;       /* bytes of all files, headers and padding too */
 	uint64_t bytes_copied;        /* packet bytes copied or moved in user space */
 	uint64_t files;               /* files begun */
-	uint64_t files_left;          /* of a simulation's, those that could not be deleted */
+	uint64_t files_left;          /* that were to be deleted and could not be */
 	char current_file[1024];      /* empty where there is none */
 	double free_percent;          /* of the output's file system; negative where it is not known */
 	uint64_t free_bytes_to_limit; /* bytes left until the free-space limit */

@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
@@ -22,6 +23,19 @@ from plan import Plan, duration  # noqa: E402
 from search import Search, longest_burst, spread  # noqa: E402
 
 FULL = 1000000
+
+
+SLOW_DISK = """
+import sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import measure, parts, tools
+from plan import Plan
+options = measure.options_of(measure.parser(""), ["--bin", sys.argv[2], "--scratch", sys.argv[3]])
+options.cpu, options.sender_cpu = "0", 1
+with measure.Bench(options) as bench:
+    parts.Parts(bench, parts.FULL, [tools.Wirehaul(bench)], ["1414"], Plan({})).slow_disk()
+"""
 
 
 class Capacity:
@@ -197,6 +211,39 @@ class DropsTest(case.Case):
             self.assertEqual((row["duplicated"], row["reordered"], row["corrupt"]), (0, 0, 0), row)
         agreement = result["agreement"]["wirehaul"]
         self.assertEqual((agreement["told"], agreement["agree"]), (len(ours), len(ours)))
+
+    def test_killed_with_a_slow_disk(self):
+        """That part alone makes file systems, loop devices and limits."""
+        if not os.path.exists("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device"):
+            self.skipTest("there is no blkio controller of cgroup v1")
+        tools = [BENCH, self.options.bin, self.scratch]
+        for number in (signal.SIGKILL, signal.SIGINT):
+            process = self.enterContext(rig.Process([sys.executable, "-c", SLOW_DISK, *tools], stdout=-3))
+            mark = f"{rig.PREFIX}{process.pid}-"
+            rig.wait_for(lambda: self.limited(mark) or not process.running(), 60, "there is a limit")
+            self.assertTrue(process.running(), process.stderr())
+            time.sleep(random.uniform(0, 3))  # wherever it is then
+            process.kill(number)
+            process.wait(60)
+            self.assertNothingLeft(process)
+            # The kernel takes a loop device back when the last page of its file system is written.
+            rig.wait_for(lambda: mark not in rig.run("losetup", "--list", "--output", "BACK-FILE").stdout, 30,
+                         "the loop device has gone")
+
+    def limited(self, mark):
+        parents = [path for path in ("/sys/fs/cgroup/blkio", "/sys/fs/cgroup") if os.path.isdir(path)]
+        return any(name.startswith(mark) and "-limit-" in name for path in parents for name in os.listdir(path))
+
+    def test_diagnosis_killed(self):
+        for number in (signal.SIGKILL, signal.SIGINT):
+            process = self.drops("--diagnose", "--seconds", "2")
+            mark = f"{rig.PREFIX}{process.pid}-"
+            rig.wait_for(lambda: self.made(mark) >= 2 or not process.running(), 60, "it has begun")
+            self.assertTrue(process.running(), process.stderr())
+            time.sleep(random.uniform(0, 3))
+            process.kill(number)
+            process.wait(30)
+            self.assertNothingLeft(process)
 
     def test_killed(self):
         for number in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):

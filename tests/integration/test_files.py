@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is on disk: formats, names, rotation, the hook, owners and modes, the statistics file, pipes and replay."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -25,6 +26,7 @@ NET_CAPABILITIES = 1 << 12 | 1 << 13  # CAP_NET_ADMIN and CAP_NET_RAW: what adap
 STATISTICS = {
     "state": str, "stop_reason": str, "interfaces": list, "frames_received": int, "frames_written": int,
     "frames_dropped": int, "bytes_captured": int, "bytes_on_disk": int, "bytes_copied": int, "files": int,
+    "files_left": int,
     "current_file": str, "free_percent": float, "ring_fill_max_percent": float, "write_latency_max_us": int,
 }  # fmt: skip
 STATISTICS_OF_ONE = {
@@ -123,6 +125,35 @@ class Files(case.Case):
         counted = self.count(outcome.files, size=SIZE)
         self.assertSound(counted)
         self.assertNumbers(counted, last=20000, missing=0, duplicated=0, reordered=0)
+
+    def test_keep_files_that_cannot_be_deleted(self):
+        """One line says so, the first of them by name; the capture goes on, and the others are deleted."""
+        capture = self.start("-C", "2", "-W", "3")
+        self.send(2000, rate=10000)
+        first = rig.wait_for(lambda: capture.files()[1:] and capture.files()[0], 10, "there is a second file")
+        rig.wait_for(lambda: first not in self.held_by(capture.pid), 10, "the first is closed")
+        if rig.run("chattr", "+i", first, check=False).returncode != 0:
+            capture.stop()
+            self.skipTest("the file system cannot make files immutable")
+        self.addCleanup(rig.run, "chattr", "-i", first)
+        self.send(20000, first=2001, rate=40000)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(len(outcome.files), 4)
+        self.assertEqual(outcome.files[0], first)
+        self.assertEqual(outcome.stats["files_left"], 1)
+        said = [line for line in outcome.stderr.splitlines() if "cannot remove" in line]
+        self.assertEqual(len(said), 1, outcome.stderr)
+        self.assertIn(first, said[0])
+
+    @staticmethod
+    def held_by(pid):
+        """The files that a process has open."""
+        held = set()
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                held.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+        return held
 
     def test_rotation_by_time(self):
         """-G goes by the clock: an idle link gets its files too."""
