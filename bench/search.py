@@ -3,7 +3,8 @@
 
 Throughput as RFC 2544 (section 26.1) defines it is the highest offered rate at which no frame is lost. Short trials
 narrow it down, long ones confirm it: a ring absorbs for a while what the tool cannot carry for ever, and a trial that
-only fills the ring proves nothing. A rate that long trials refute is taken back and the search goes on below it. A
+only fills the ring proves nothing. A rate that long trials refute is taken back and the search goes on below it, at
+what came through there; from then on all trials are long, and where much was lost from the start they are at once. A
 trial that loses a little is repeated once before it is believed, since one accident, such as a disk that stalls, would
 bound a tool for good (loss verification of RFC 9004, and the search with trials of several lengths that FD.io's CSIT
 does).
@@ -53,8 +54,9 @@ class Search:
             lost = self._lost(rate, long)
         return lost <= self._limit
 
-    def _confirmed(self, rate):
-        return all(self._holds(rate, True) for _ in range(self._confirmations))
+    def _confirmed(self, rate, before=0):
+        """Whether RATE holds in as many long trials as are wanted, less those BEFORE."""
+        return all(self._holds(rate, True) for _ in range(self._confirmations - before))
 
     def _bracket(self):
         """The highest rate that held and the lowest that did not, of those known. What lost a little is tried once
@@ -66,26 +68,44 @@ class Search:
                     if lost <= self._limit and (broke is None or rate < broke)), default=None)
         return held, broke
 
+    def _below(self, broke, step):
+        """A rate to try below BROKE: lower by STEP at least, and no more than came through there."""
+        lost = max((lost for rate, lost in self._known if rate == broke), default=0)
+        return max(self._lowest, min(broke * (1 - step), broke * (1 - lost / 100) * (1 - self._precision)))
+
+    def _is_heavy(self, broke):
+        return any(rate == broke and lost > self._limit + ACCIDENT_PERCENT for rate, lost in self._known)
+
     def run(self):
         held, broke = self._bracket()
-        # What a long trial has refuted shows that short ones prove too little here.
+        # Where much is lost, or a long trial has refuted what short ones held, short ones prove too little.
         long = False
         if broke is None:
             if self._confirmed(self._full):
                 return Found(self._full, None, self.trials)
             held, broke, long = None, self._full, True
+        elif self._is_heavy(broke):
+            held, long = None, True
         while self.trials < self._most:
             held, broke = self._narrow(held, broke, long)
             if held is None:
                 break
-            if self._confirmed(held):
+            # What a long trial has just held is confirmed once by that.
+            if self._confirmed(held, 1 if long else 0):
                 return Found(held, broke, self.trials)
             held, broke, long = None, held, True
         return self._settle_for_less(broke)
 
     def _settle_for_less(self, broke):
+        for _ in range(3):
+            rate = self._below(broke, 0.1)
+            if rate >= broke:
+                break
+            if self._confirmed(rate):
+                return Found(rate, broke, self.trials)
+            broke = rate
         lower = sorted({rate for rate, lost in self._known if lost <= self._limit and rate < broke}, reverse=True)
-        for rate in lower[:3]:
+        for rate in lower[:2]:
             if self._confirmed(rate):
                 return Found(rate, broke, self.trials)
             broke = rate
@@ -94,14 +114,14 @@ class Search:
     def _narrow(self, held, broke, long):
         """Halves the distance between what holds and what does not until it is small enough."""
         if held is None:
-            # Nothing is known below: first a little down, then ever farther.
+            # Nothing is known below: what came through is a first guess, then ever farther down.
             step = 2 * self._precision
-            held = max(self._lowest, broke * (1 - step))
+            held = self._below(broke, step)
             while not self._holds(held, long):
                 if held <= self._lowest or self.trials >= self._most:
                     return None, held
                 broke, step = held, min(2 * step, 0.5)
-                held = max(self._lowest, broke * (1 - step))
+                held = self._below(broke, step)
         while broke / held > 1 + self._precision and self.trials < self._most:
             middle = (held * broke) ** 0.5
             if self._holds(middle, long):
