@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "ringbuf/chunk.h"
@@ -635,6 +636,45 @@ static int run(const char *name, CMFixtureFunction make)
 	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }
 
+/* What the kernel was given as one write comes back as one. */
+static void joined_writes_come_back_at_once(void **state)
+{
+	enum { COUNT = 16, BYTES = 64 * 1024 };
+	struct fixture *fixture = *state;
+	uint32_t times = 0;
+	for (uint32_t i = 0; i < COUNT; i++)
+		queue(fixture, i, i * BYTES, BYTES);
+	while (fixture->back_count < COUNT) {
+		uint32_t before = fixture->back_count;
+		reap_once(fixture, WH_NS_PER_SECOND);
+		times += fixture->back_count > before;
+	}
+	assert_int_equal(times, 1);
+	check_order(fixture, 0);
+	check_file(fixture, COUNT * BYTES);
+}
+
+static int run_for_joined(void)
+{
+	const CMFixtureFunction make = uring_joined_make;
+	const struct CMUnitTest tests[] = { WITH(joined_writes_come_back_at_once) };
+	return cmocka_run_group_tests_name("sink: io_uring, joined, at once", tests, NULL, NULL);
+}
+
+static int run_for_pieces(void)
+{
+	const CMFixtureFunction make = uring_pieces_make;
+	const struct CMUnitTest tests[] = { WITH(joined_writes_come_back_at_once) };
+	struct utsname system;
+	int major = 0, minor = 0;
+	if (uname(&system) != 0 || sscanf(system.release, "%d.%d", &major, &minor) != 2 ||
+	    major * 1000 + minor < 6015) {
+		printf("Linux before 6.15 takes no pieces of a registered buffer; nothing to be joined\n");
+		return 0;
+	}
+	return cmocka_run_group_tests_name("sink: io_uring, joined in pieces, at once", tests, NULL, NULL);
+}
+
 static int run_for_uring(void)
 {
 	const CMFixtureFunction make = uring_make;
@@ -674,5 +714,6 @@ int main(void)
 	}
 	sink->ops->close(sink);
 	return failed + run("sink: io_uring", uring_make) + run("sink: io_uring, joined", uring_joined_make) +
-	       run("sink: io_uring, joined in pieces", uring_pieces_make) + run_for_uring();
+	       run("sink: io_uring, joined in pieces", uring_pieces_make) + run_for_joined() + run_for_pieces() +
+	       run_for_uring();
 }
