@@ -38,6 +38,27 @@ with measure.Bench(options) as bench:
 """
 
 
+# The interrupt comes while an object is destroyed, whence Python lets no exception out.
+DESTROYED = """
+import os, signal, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import rig
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+rig.install()
+try:
+    Last()
+    while True:
+        signal.pause()
+except rig.Interrupted:
+    print("in order")
+"""
+
+
 class Capacity:
     """A tool that carries so many frames a second and whose ring absorbs so many more; trials are 1 or 10 s long."""
 
@@ -255,6 +276,10 @@ class DropsTest(case.Case):
             process.kill(number)
             process.wait(30)
             self.assertNothingLeft(process)
+
+    def test_no_interrupt_is_lost(self):
+        done = rig.run(sys.executable, "-c", DESTROYED, os.path.dirname(rig.__file__), timeout=30)
+        self.assertEqual((done.stdout, done.stderr), ("in order\n", ""))
 
     def made(self, mark):
         spaces = sum(line.startswith(mark) for line in rig.run("ip", "netns", "list").stdout.splitlines())

@@ -20,6 +20,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -128,11 +129,20 @@ def _interrupt(number, _frame):
     raise Interrupted(f"signal {number}")
 
 
+def _again(unraisable):
+    """Python drops what is raised while it destroys an object or calls back: an interrupt then comes once more."""
+    if isinstance(unraisable.exc_value, Interrupted):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def install():
     """Makes sure of the cleaning up. Called once, by the main thread, before anything is opened."""
     atexit.register(close_all)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _again
 
 
 def _is_stale(name, dead=None):
