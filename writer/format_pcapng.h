@@ -133,6 +133,12 @@ static inline uint32_t wh_pcapng_filler_bytes(uint64_t end)
 	return rest != 0 && rest < 12 ? rest + WH_FILE_ALIGNMENT : rest;
 }
 
+/* BYTES rounded up to a boundary of chunks. */
+static inline uint64_t wh_file_aligned(uint64_t bytes)
+{
+	return (bytes + WH_FILE_ALIGNMENT - 1) & ~(uint64_t)(WH_FILE_ALIGNMENT - 1);
+}
+
 /* Overwrites the spare option of a record with epb_dropcount = LOST: the 12 bytes at OPTION. */
 void wh_pcapng_dropcount_put(uint8_t option[WH_SPARE_OPTION_BYTES], uint64_t lost);
 

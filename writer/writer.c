@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "writer/writer_state.h"
+#include "writer/output.h"
 
 enum { STREAM_PCAPNG_BYTES = 256 * 1024, POP_BATCH = 32, SPARE_JOBS = 8 };
 #define WAIT_MOST_NS (3600 * WH_NS_PER_SECOND)

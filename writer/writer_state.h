@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What writer.c (the thread and its sources) and writer_output.c (files, stream, free space) share; nobody else. Every
- * field belongs to the writer's thread unless it says otherwise. */
+/* What writer.c (the thread and its sources) and the files of output.h (files, stream, free space) share; nobody else.
+ * Every field belongs to the writer's thread unless it says otherwise. */
 #ifndef WH_WRITER_WRITER_STATE_H
 #define WH_WRITER_WRITER_STATE_H
 
@@ -127,32 +127,5 @@ struct wh_writer {
 	_Atomic uint64_t bytes_on_disk, bytes_copied, files, latency_max_ns;
 	_Atomic uint64_t files_left; /* written by whoever deletes */
 };
-
-/* writer_output.c; all for the writer's thread. */
-
-/* Makes a stop of the chain known, once. PHASE says what becomes of the chunks that still come. */
-void wh_output_stop(struct wh_writer *writer, enum wh_writer_phase phase, enum wh_writer_event event, const char *text);
-/* Begins the next file and queues its header. On failure the chain is not stopped; ERROR says why. */
-enum wh_status wh_output_file_begin(struct wh_writer *writer, struct wh_error *error);
-/* Puts the statistics behind what is there and ends the present file. */
-void wh_output_file_end(struct wh_writer *writer);
-/* The two of them, and a stop of the chain where that fails. */
-void wh_output_rotate(struct wh_writer *writer);
-/* Gives CHUNK a place: queues it, or merges it and gives it back, or discards it. */
-void wh_output_chunk(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk);
-/* Tells in the present file of the interfaces that it does not know yet. */
-void wh_output_interfaces(struct wh_writer *writer);
-/* Hands all that is in the stream to the sink. */
-void wh_output_flush(struct wh_writer *writer);
-/* Tells in the file of what INPUT lost after its last frame. */
-void wh_output_tail(struct wh_writer *writer, struct wh_input *input);
-/* Flushes and rotates what is due at NOW_NS (monotonic); returns ns until it must be called again. */
-uint64_t wh_output_tick(struct wh_writer *writer, uint64_t now_ns);
-/* The free space has fallen under the limit without our doing. */
-void wh_output_space_short(struct wh_writer *writer);
-/* Takes what has come back from the sink, waiting for up to WAIT_NS. */
-void wh_output_reap(struct wh_writer *writer, uint64_t wait_ns);
-/* Counts CHUNK as discarded or surplus, as the phase has it, and gives it back. */
-void wh_output_refuse(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk);
 
 #endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Files of the chain: how one begins, how it ends, and when the next takes its place. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "writer/output.h"
+
+enum { NAME_TRIES = 10000 };
+
+/* Composes the first bytes of a file at AT: section and interfaces, or the pcap header. Returns their length. */
+static uint32_t header_compose(struct wh_writer *writer, uint8_t *at)
+{
+	if (!writer->pcapng) {
+		wh_pcap_file_header_put(at, writer->config.format == WH_WRITE_PCAP_NS, writer->config.snapshot_length,
+					writer->interfaces_seen > 0 ? writer->interfaces[0].link_type : 1);
+		writer->interfaces_told = writer->interfaces_seen;
+		return WH_PCAP_FILE_HEADER;
+	}
+	uint32_t room = writer->buffer_bytes - 2 * WH_FILE_ALIGNMENT;
+	uint32_t used = wh_pcapng_section_put(at, room, writer->config.application, writer->config.operating_system);
+	for (writer->interfaces_told = 0; writer->interfaces_told < writer->interfaces_seen;
+	     writer->interfaces_told++) {
+		uint32_t length = wh_output_interface_put(writer, writer->interfaces_told, at + used, room - used);
+		if (length == 0)
+			break; /* the others follow in a chunk */
+		used += length;
+	}
+	uint32_t filler = wh_pcapng_filler_bytes(used);
+	if (filler != 0)
+		wh_pcapng_filler_put(at + used, filler);
+	return used + filler;
+}
+
+/* Creates the file, with its header, under the next name that is free. */
+static enum wh_status file_create(struct wh_writer *writer, struct wh_file *file, const uint8_t *header,
+				  uint32_t length, struct wh_error *error)
+{
+	for (int tries = 0;; tries++) {
+		char path[WH_PATH_BYTES];
+		wh_chain_path(&writer->name, ++writer->file_number, wh_ns_wall(), path);
+		enum wh_status status =
+		    writer->file_ops->open(file, path, writer->config.direct, header, length, error);
+		if (status == WH_OK)
+			file->number = writer->file_number;
+		if (status == WH_OK || error->os_error != EEXIST || tries == NAME_TRIES)
+			return status;
+	}
+}
+
+/* Standard output in the place of a file. */
+static enum wh_status stream_create(struct wh_writer *writer, struct wh_file *file)
+{
+	*file = (struct wh_file){ .buffered_fd = STDOUT_FILENO, .direct_fd = -1, .number = ++writer->file_number };
+	snprintf(file->path, sizeof(file->path), "-");
+	return WH_OK;
+}
+
+/* The file has its header, a pipe gets it now. Classic pcap has no boundaries, so there the header is the beginning of
+ * the stream's first buffer too, and is written again with it. HEADER goes back to the pool. */
+static void header_settle(struct wh_writer *writer, uint8_t *header)
+{
+	struct wh_file *file = writer->file;
+	uint32_t length = (uint32_t)file->length;
+	if (writer->to_stream) {
+		struct wh_job *job = wh_output_job(writer);
+		job->buffer = header;
+		const struct wh_stream_piece piece = { .base = header, .length = length };
+		wh_output_queue(writer, job, &piece);
+		atomic_fetch_add_explicit(&writer->bytes_on_disk, length, memory_order_relaxed);
+		return;
+	}
+	if (writer->pcapng) {
+		atomic_fetch_add_explicit(&writer->bytes_on_disk, length, memory_order_relaxed);
+	} else {
+		file->length = 0;
+		wh_output_stream_begin(writer);
+		wh_stream_append_bytes(&writer->stream, header, length);
+		wh_stream_whole(&writer->stream, 0);
+	}
+	wh_pool_release(&writer->pool, header);
+}
+
+/* A file whose header is composed in HEADER (of the pool), with room for a first chunk. */
+static enum wh_status file_open(struct wh_writer *writer, struct wh_file *file, uint8_t *header, struct wh_error *error)
+{
+	uint32_t length = header_compose(writer, header);
+	writer->chain.header_bytes = length;
+	if (writer->to_stream) {
+		enum wh_status status = stream_create(writer, file);
+		file->length = length;
+		return status;
+	}
+	/* The limit is looked at before anything is created. */
+	struct wh_space space = { 0 };
+	enum wh_status status =
+	    wh_output_room_find(writer, length + (uint64_t)writer->config.block_bytes, &space, error);
+	if (status != WH_OK)
+		return status;
+	status = file_create(writer, file, header, length, error);
+	if (status != WH_OK)
+		return status;
+	status = wh_output_room_ensure(writer, file, length + (uint64_t)writer->config.block_bytes, &space, error);
+	if (status != WH_OK) {
+		wh_output_promise(file, 0);
+		writer->file_ops->abandon(file);
+	}
+	return status;
+}
+
+enum wh_status wh_output_file_begin(struct wh_writer *writer, struct wh_error *error)
+{
+	struct wh_file *file = calloc(1, sizeof(*file));
+	if (file == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	uint8_t *header;
+	while ((header = wh_pool_acquire(&writer->pool)) == NULL)
+		wh_output_reap(writer, WH_NS_PER_SECOND);
+	enum wh_status status = file_open(writer, file, header, error);
+	if (status != WH_OK) {
+		wh_pool_release(&writer->pool, header);
+		free(file);
+		return status;
+	}
+	writer->file = file;
+	pthread_mutex_lock(&writer->lock);
+	memcpy(writer->current_file, file->path, sizeof(writer->current_file));
+	pthread_mutex_unlock(&writer->lock);
+	atomic_fetch_add_explicit(&writer->files, 1, memory_order_relaxed);
+	wh_chain_file_begun(&writer->config.limits, &writer->chain, wh_ns_monotonic());
+	if (!writer->to_stream)
+		wh_closer_file_begun(writer->closer);
+	header_settle(writer, header);
+	/* Those that the header had no room for. */
+	while (writer->interfaces_told < writer->interfaces_seen &&
+	       wh_output_room_or_stop(writer, wh_output_file_length(writer) + WH_OUTPUT_INTERFACE_MOST))
+		wh_output_interface_tell(writer);
+	return WH_OK;
+}
+
+void wh_output_file_end(struct wh_writer *writer)
+{
+	struct wh_file *file = writer->file;
+	if (file == NULL)
+		return;
+	if (writer->pcapng && !writer->failed)
+		wh_output_statistics(writer);
+	wh_output_stream_end(writer);
+	writer->stream_oldest_ns = 0;
+	writer->chain.closed_bytes += file->length;
+	writer->file_bytes_last = file->length;
+	writer->file = NULL;
+	file->ended = true;
+	wh_output_settle(writer, file);
+}
+
+bool wh_output_limit_met(struct wh_writer *writer, enum wh_chain_verdict verdict)
+{
+	if (verdict == WH_CHAIN_STOP_FILES)
+		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_FILES, NULL);
+	else if (verdict == WH_CHAIN_STOP_BYTES)
+		wh_output_stop(writer, WH_PHASE_SURPLUS, WH_WRITER_STOP_BYTES, NULL);
+	else
+		return false;
+	return true;
+}
+
+void wh_output_rotate(struct wh_writer *writer)
+{
+	struct wh_error error;
+	writer->chain.file_bytes = wh_output_file_length(writer);
+	if (wh_output_limit_met(
+		writer, wh_chain_next_file(&writer->config.limits, &writer->chain, 0, wh_output_trailer_bytes(writer))))
+		return;
+	/* Where there is no room for a new file, the present one stays to tell what was lost. */
+	struct wh_space room = { 0 };
+	uint64_t bytes = writer->chain.header_bytes + writer->config.block_bytes;
+	if (!writer->to_stream && wh_output_room_find(writer, bytes, &room, &error) != WH_OK) {
+		wh_output_space_stop(writer, &room);
+		return;
+	}
+	wh_output_file_end(writer);
+	enum wh_status status = wh_output_file_begin(writer, &error);
+	if (status == WH_OK)
+		return;
+	bool limit = status == WH_ERR_NO_SPACE && error.os_error == 0;
+	struct wh_space space;
+	if (limit && wh_output_space_look(writer, &space) == WH_OK)
+		wh_output_space_stop(writer, &space);
+	else
+		wh_output_stop(writer, WH_PHASE_DISCARDING, WH_WRITER_STOP_ERROR, error.text);
+}
