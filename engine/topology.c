@@ -25,7 +25,7 @@ enum {
 };
 
 struct wh_topology {
-	hwloc_topology_t machine;
+	hwloc_topology_t machine;  /* NULL: there is nothing to choose, of CPUs or of memory */
 	hwloc_bitmap_t allowed;    /* the CPUs to choose from; never empty */
 	uint16_t taken[CPU_LIMIT]; /* capture threads given to each CPU so far */
 };
@@ -196,6 +196,30 @@ static enum wh_status load_what_matters(hwloc_topology_t *machine, struct wh_err
 	return load_machine(machine, true, error);
 }
 
+/* The first line of a file of sysfs or procfs, without its newline. */
+static bool read_line(const char *path, char line[LINE_BYTES])
+{
+	FILE *file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	bool read = fgets(line, LINE_BYTES, file) != NULL;
+	fclose(file);
+	if (read)
+		line[strcspn(line, "\n")] = '\0';
+	return read;
+}
+
+/* Where a single CPU is allowed and there is a single memory node, nothing is to be found out: reading the machine's
+ * hundred files of sysfs would be for nothing. Not where hwloc is told of another machine (hwloc(7), environment). */
+static bool leaves_no_choice(const struct wh_topology *topology)
+{
+	char nodes[LINE_BYTES];
+	if (hwloc_bitmap_weight(topology->allowed) != 1 || getenv("HWLOC_XMLFILE") != NULL ||
+	    getenv("HWLOC_SYNTHETIC") != NULL)
+		return false;
+	return read_line("/sys/devices/system/node/online", nodes) && strcmp(nodes, "0") == 0;
+}
+
 enum wh_status wh_topology_open(const char *cpu_list, struct wh_topology **topology, struct wh_error *error)
 {
 	*topology = NULL;
@@ -203,7 +227,7 @@ enum wh_status wh_topology_open(const char *cpu_list, struct wh_topology **topol
 	if (opened == NULL)
 		return wh_error_set(error, WH_ERR_MEMORY, "no memory for the machine's topology");
 	enum wh_status status = choose_allowed(opened, cpu_list, error);
-	if (status == WH_OK)
+	if (status == WH_OK && !leaves_no_choice(opened))
 		status = load_what_matters(&opened->machine, error);
 	if (status != WH_OK) {
 		wh_topology_close(opened);
@@ -230,19 +254,6 @@ static bool adapter_path(char path[PATH_BYTES], const char *name, const char *re
 		return false;
 	int length = snprintf(path, PATH_BYTES, "/sys/class/net/%s/%s", name, rest);
 	return length > 0 && length < PATH_BYTES;
-}
-
-/* The first line of a file of sysfs or procfs, without its newline. */
-static bool read_line(const char *path, char line[LINE_BYTES])
-{
-	FILE *file = fopen(path, "re");
-	if (file == NULL)
-		return false;
-	bool read = fgets(line, LINE_BYTES, file) != NULL;
-	fclose(file);
-	if (read)
-		line[strcspn(line, "\n")] = '\0';
-	return read;
 }
 
 static bool read_number(const char *path, long *number)
@@ -291,7 +302,7 @@ static hwloc_obj_t place_of(hwloc_topology_t machine, const char *name)
 
 int wh_topology_node(const struct wh_topology *topology, const char *name)
 {
-	if (hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_NUMANODE) < 2)
+	if (topology->machine == NULL || hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_NUMANODE) < 2)
 		return -1;
 	hwloc_obj_t place = place_of(topology->machine, name);
 	/* A place with several nodes (a package with two memory controllers, or with memory of its own kind) leaves the
@@ -428,6 +439,12 @@ static bool is_better(const struct candidate *a, const struct candidate *b)
 
 int wh_topology_take_cpu(struct wh_topology *topology, const char *name)
 {
+	if (topology->machine == NULL) {
+		int only = hwloc_bitmap_first(topology->allowed);
+		if (topology->taken[only] < UINT16_MAX)
+			topology->taken[only]++;
+		return only;
+	}
 	hwloc_obj_t place = place_of(topology->machine, name);
 	/* Without memory for the set the choice is only a little worse: no CPU seems to serve the interrupts. */
 	hwloc_bitmap_t interrupts = hwloc_bitmap_alloc();
@@ -465,6 +482,8 @@ enum wh_status wh_topology_pin(const struct wh_topology *topology, int cpu, stru
 {
 	if (cpu < 0 || cpu >= CPU_LIMIT)
 		return wh_error_set(error, WH_ERR_INPUT, "there is no CPU %d to pin a capture thread to", cpu);
+	if (topology->machine == NULL)
+		return WH_OK; /* the process has no other */
 	hwloc_bitmap_t only = hwloc_bitmap_alloc();
 	if (only == NULL)
 		return wh_error_set(error, WH_ERR_MEMORY, "no memory to pin a capture thread");
@@ -483,6 +502,8 @@ void wh_topology_bind_memory(const struct wh_topology *topology, int node)
 	/* BIND without STRICT is the kernel's MPOL_PREFERRED: other nodes serve where this one is full. THREAD, because
 	 * other threads of the program keep their own policy. Failure leaves the default, which works, only slower. */
 	const int flags = HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET;
+	if (topology->machine == NULL)
+		return;
 	hwloc_obj_t object = node >= 0 ? hwloc_get_numanode_obj_by_os_index(topology->machine, (unsigned)node) : NULL;
 	if (object != NULL)
 		(void)hwloc_set_membind(topology->machine, object->nodeset, HWLOC_MEMBIND_BIND, flags);
