@@ -195,6 +195,8 @@ static void *capture_main(void *argument)
 		for (; blocks < source->block_count && source->ops->next(source, &block); blocks++)
 			block_push(capture, &block);
 		uint64_t now_ns = wh_ns_monotonic();
+		/* Relaxed: a time for whoever watches. */
+		atomic_store_explicit(&capture->counters.beat_ns, now_ns, memory_order_relaxed);
 		uint64_t announce_ns = announce_due(capture, now_ns);
 		/* Acquire: pairs with the release in wh_capture_thread_stop(). */
 		if (give_up_ns == 0 && atomic_load_explicit(&capture->stopping, memory_order_acquire)) {
@@ -257,6 +259,7 @@ enum wh_status wh_capture_thread_start(struct wh_capture_thread *capture, struct
 {
 	for (uint32_t i = 0; i < capture->source->block_count; i++)
 		capture->chunks[i].source = capture->encoding.source;
+	wh_beat(&capture->counters.beat_ns);
 	int result = pthread_create(&capture->thread, NULL, capture_main, capture);
 	if (result != 0)
 		return wh_error_system(error, result, "cannot start a capture thread");

@@ -20,6 +20,7 @@ struct wh_capture_counters {
 	_Atomic uint64_t dropped;                         /* by the ring */
 	_Atomic uint32_t fill_permille;                   /* blocks that are not the kernel's, at the last look */
 	_Atomic uint32_t fill_max_permille;
+	_Atomic uint64_t beat_ns; /* monotonic; when the thread last came round */
 };
 
 struct wh_capture_thread {

@@ -290,6 +290,12 @@ static uint64_t block_choose(uint64_t ring_bytes, uint64_t file_bytes)
 	return most(block, BLOCK_LEAST);
 }
 
+bool wh_settings_write_files(const struct wh_settings *settings)
+{
+	return settings->config.simulate != WH_SIMULATE_NO_DISK && settings->config.output != NULL &&
+	       strcmp(settings->config.output, "-") != 0;
+}
+
 enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t adapters, uint64_t memory_bytes,
 				       struct wh_error *error)
 {

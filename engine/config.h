@@ -21,6 +21,9 @@ struct wh_settings {
 /* Whether frames come from adapters: there is neither a file to replay nor frames to make up. */
 bool wh_settings_have_adapters(const struct wh_settings *settings);
 
+/* Whether files are written: not to standard output, nor nowhere. */
+bool wh_settings_write_files(const struct wh_settings *settings);
+
 /* Checks CONFIG and copies it. WH_ERR_INPUT: it makes no sense, ERROR says what to change. SETTINGS is released with
  * wh_settings_free() in any case. Pure but for memory, and for the list of CPUs, which must be there where no adapters
  * are opened. */

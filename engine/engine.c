@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/engine_state.h"
+#include "engine/lock.h"
 #include "engine/privileges.h"
 #include "ringbuf/clock.h"
 
@@ -182,6 +183,8 @@ static enum wh_status capture_set_up(struct wh_capture *capture, struct wh_error
 	enum wh_status status = sources_open(capture, error);
 	if (status == WH_OK && config->drop_to_user != NULL)
 		status = wh_privileges_drop(config->drop_to_user, error);
+	if (status == WH_OK && wh_settings_write_files(&capture->settings))
+		status = wh_directory_lock(config->output, &capture->lock_fd, error);
 	if (status == WH_OK && config->hook_command != NULL)
 		status = wh_hooks_open(config->hook_command, &capture->hooks, error);
 	uint32_t count = atomic_load(&capture->port_count);
@@ -199,7 +202,7 @@ enum wh_result wh_capture_open(const struct wh_config *config, struct wh_capture
 		wh_error_set(&error, WH_ERR_MEMORY, "out of memory");
 		return usage(message, &error);
 	}
-	capture->stop_fd = capture->event_fd = capture->done_fd = -1;
+	capture->stop_fd = capture->event_fd = capture->done_fd = capture->lock_fd = -1;
 	pthread_mutex_init(&capture->lock, NULL);
 	pthread_mutex_init(&capture->report_lock, NULL);
 	enum wh_status status = wh_settings_take(config, &capture->settings, &error);
@@ -275,6 +278,7 @@ enum wh_result wh_capture_start(struct wh_capture *capture, struct wh_message *m
 	capture->start_ns = wh_ns_monotonic();
 	capture->start_cpu_ns = wh_process_cpu_ns();
 	capture->running = true;
+	wh_beat(&capture->beat_ns);
 	bool bound = cpus_bind(capture, &before);
 	enum wh_status status = threads_start(capture, &error);
 	if (bound)
@@ -332,6 +336,11 @@ enum wh_result wh_capture_wait(struct wh_capture *capture, struct wh_message *me
 			 reason == WH_STOP_ERROR ? "stopped by an error" : "stopped at the free-space limit",
 			 capture->stop_text);
 		return reason == WH_STOP_ERROR ? WH_RESULT_ERROR : WH_RESULT_LOW_SPACE;
+	}
+	if (capture->blemish[0] != '\0') {
+		snprintf(message->text, sizeof(message->text), "stopped, but not all may be on the disk: %s",
+			 capture->blemish);
+		return WH_RESULT_ERROR;
 	}
 	bool known = (size_t)reason < sizeof(words) / sizeof(words[0]) && words[reason] != NULL;
 	snprintf(message->text, sizeof(message->text), "%s", known ? words[reason] : "not started");
@@ -412,6 +421,13 @@ static void totals_add(struct wh_writer *writer, struct wh_statistics *statistic
 	statistics->bytes_copied += totals.bytes_copied;
 	statistics->files += totals.files;
 	statistics->files_left += totals.files_left;
+	statistics->write_latency_us += totals.latency_ns / 1000;
+	statistics->write_errors += totals.write_errors;
+	_Static_assert((int)WH_LATENCY_BUCKETS == (int)WH_WRITER_LATENCIES, "the same classes");
+	for (size_t i = 0; i < WH_LATENCY_BUCKETS; i++)
+		statistics->write_counts[i] += totals.write_counts[i];
+	if (totals.last_frame_ns > statistics->last_frame_ns)
+		statistics->last_frame_ns = totals.last_frame_ns;
 	if (totals.latency_max_ns / 1000 > statistics->write_latency_max_us)
 		statistics->write_latency_max_us = totals.latency_max_ns / 1000;
 	statistics->free_percent = totals.free_percent;
@@ -441,6 +457,7 @@ void wh_capture_statistics(struct wh_capture *capture, struct wh_statistics *sta
 		fill_statistics(capture->ports[i], statistics);
 	}
 	statistics->interface_count = ports;
+	statistics->marks = atomic_load_explicit(&capture->marks, memory_order_relaxed);
 	statistics->running = capture->running;
 	statistics->stop_reason = capture->running ? WH_STOP_NONE : capture->stop_reason;
 	statistics->simulate = capture->settings.config.simulate;
@@ -476,7 +493,7 @@ void wh_capture_close(struct wh_capture *capture)
 		capture->first_event = event->next;
 		free(event);
 	}
-	const int descriptors[] = { capture->stop_fd, capture->event_fd, capture->done_fd };
+	const int descriptors[] = { capture->stop_fd, capture->event_fd, capture->done_fd, capture->lock_fd };
 	for (size_t i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]); i++)
 		if (descriptors[i] >= 0)
 			close(descriptors[i]);

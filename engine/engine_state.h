@@ -78,6 +78,9 @@ struct wh_capture {
 	struct wh_topology *topology;
 	struct wh_interface_watch *watch; /* NULL without adapters */
 	struct wh_hooks *hooks;
+	int lock_fd; /* the output's directory, locked against other captures; -1: none */
+	_Atomic uint64_t beat_ns; /* monotonic; when the supervisor last came round */
+	_Atomic uint64_t marks;
 	uint64_t session;
 	char operating_system[256];
 
@@ -102,6 +105,7 @@ struct wh_capture {
 	struct wh_event *first_event, *last_event; /* lock */
 	enum wh_stop_reason stop_reason;           /* lock */
 	char stop_text[512];                       /* lock */
+	char blemish[512];                         /* lock: why it is no success though it was stopped as asked */
 	bool running;                              /* lock */
 };
 
@@ -143,6 +147,10 @@ struct wh_port *wh_port_source_ended(struct wh_capture *capture, uint64_t number
 void wh_port_close(struct wh_capture *capture, struct wh_port *port);
 /* Reads the adapter's own drop counters. */
 void wh_port_drops_update(struct wh_port *port);
+
+/* marks.c */
+/* The name of the file of marks beside the chain of OUTPUT, as -w gives it. */
+enum wh_status wh_marks_path(const char *output, char path[WH_PATH_BYTES], struct wh_error *error);
 
 /* supervisor.c */
 void *wh_supervisor_main(void *capture);

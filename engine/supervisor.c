@@ -260,6 +260,16 @@ static void source_ended(struct supervisor *supervisor, uint64_t number)
 	}
 }
 
+/* LASTING: what a file holds may be less than was counted, so the capture does not end as if all were well. */
+static void trouble(struct wh_capture *capture, bool lasting, const char *text)
+{
+	wh_capture_report(capture, 2, "%s", text);
+	pthread_mutex_lock(&capture->lock);
+	if (lasting && capture->blemish[0] == '\0')
+		snprintf(capture->blemish, sizeof(capture->blemish), "%s", text);
+	pthread_mutex_unlock(&capture->lock);
+}
+
 static void event_handle(struct supervisor *supervisor, const struct wh_event *event)
 {
 	switch (event->kind) {
@@ -286,6 +296,9 @@ static void event_handle(struct supervisor *supervisor, const struct wh_event *e
 		break;
 	case WH_WRITER_FILE_LEFT:
 		wh_capture_report(supervisor->capture, 2, "%s", event->text);
+		break;
+	case WH_WRITER_TROUBLE:
+		trouble(supervisor->capture, event->number != 0, event->text);
 		break;
 	case WH_WRITER_NOTICE:
 		wh_capture_report(supervisor->capture, 1, "%s", event->text);
@@ -347,7 +360,7 @@ static void tick(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor->tick_due_ns = now_ns + TICK_NS;
 	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
 		if (capture->outputs[i].started)
-			wh_writer_watch_space(capture->outputs[i].writer);
+			wh_writer_watch(capture->outputs[i].writer);
 	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
 		if (capture->ports[i]->state == WH_PORT_RUNNING)
 			wh_port_drops_update(capture->ports[i]);
@@ -364,6 +377,7 @@ static bool all_ports_ended(struct wh_capture *capture)
 static void wait_and_handle(struct supervisor *supervisor)
 {
 	struct wh_capture *capture = supervisor->capture;
+	wh_beat(&capture->beat_ns);
 	uint64_t now_ns = wh_ns_monotonic(), due_ns = supervisor->tick_due_ns;
 	if (supervisor->stop_due_ns != 0 && !supervisor->stopping && supervisor->stop_due_ns < due_ns)
 		due_ns = supervisor->stop_due_ns;

@@ -3,6 +3,7 @@
 #ifndef WH_RINGBUF_CLOCK_H
 #define WH_RINGBUF_CLOCK_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -34,6 +35,13 @@ static inline uint64_t wh_ns_wall(void)
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	return wh_ns_from_timespec(&now);
+}
+
+/* Takes note that a thread has come round its loop, for whoever watches it (relaxed: a time that is a moment old is as
+ * good). */
+static inline void wh_beat(_Atomic uint64_t *beat_ns)
+{
+	atomic_store_explicit(beat_ns, wh_ns_monotonic(), memory_order_relaxed);
 }
 
 #endif

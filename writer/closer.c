@@ -2,9 +2,12 @@
 #include "writer/closer.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "ringbuf/clock.h"
 
 /* A closed file that may have to be deleted one day. */
 struct kept {
@@ -21,9 +24,10 @@ struct wh_closer {
 	pthread_cond_t idle; /* for the others: the thread has nothing left to do */
 	struct wh_file *first, *last;
 	struct kept *oldest, *newest;
-	uint64_t kept_count; /* files on the kept list */
-	uint64_t begun;      /* files begun */
-	uint64_t closed;     /* files closed */
+	uint64_t kept_count;            /* files on the kept list */
+	uint64_t begun;                 /* files begun */
+	uint64_t closed;                /* files closed */
+	_Atomic uint64_t busy_since_ns; /* monotonic; when the thread took up what it is at; 0: it waits for work */
 	bool busy, ending;
 	bool finished; /* the thread has ended; of whoever ends it */
 };
@@ -99,6 +103,17 @@ static void keep(struct wh_closer *closer, struct kept *kept)
 	closer->kept_count++;
 }
 
+/* Relaxed: a time for whoever watches. */
+static void beat(struct wh_closer *closer, uint64_t ns)
+{
+	atomic_store_explicit(&closer->busy_since_ns, ns, memory_order_relaxed);
+}
+
+uint64_t wh_closer_busy_since(const struct wh_closer *closer)
+{
+	return atomic_load_explicit(&closer->busy_since_ns, memory_order_relaxed);
+}
+
 static void *closer_main(void *argument)
 {
 	struct wh_closer *closer = argument;
@@ -110,11 +125,14 @@ static void *closer_main(void *argument)
 			break;
 		if (file == NULL) {
 			closer->busy = false;
+			beat(closer, 0);
 			pthread_cond_broadcast(&closer->idle);
 			pthread_cond_wait(&closer->work, &closer->lock);
 			closer->busy = true;
+			beat(closer, wh_ns_monotonic());
 			continue;
 		}
+		beat(closer, wh_ns_monotonic());
 		closer->first = file->next;
 		if (closer->first == NULL)
 			closer->last = NULL;
@@ -130,6 +148,7 @@ static void *closer_main(void *argument)
 		free(file);
 	}
 	closer->busy = false;
+	beat(closer, 0);
 	pthread_cond_broadcast(&closer->idle);
 	pthread_mutex_unlock(&closer->lock);
 	return NULL;

@@ -40,6 +40,9 @@ void wh_closer_file_begun(struct wh_closer *closer);
  * dealt with. Returns the bytes it had, 0 when there is none left to delete. Blocks. */
 uint64_t wh_closer_delete_oldest(struct wh_closer *closer);
 
+/* When (monotonic ns) the thread took up what it is at; 0: it waits for work. Any thread. */
+uint64_t wh_closer_busy_since(const struct wh_closer *closer);
+
 /* Finishes what was handed over and ends the thread. Blocks. */
 void wh_closer_finish(struct wh_closer *closer);
 

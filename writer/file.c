@@ -140,6 +140,12 @@ static enum wh_status disk_allocate(struct wh_file *file, uint64_t end, struct w
 	return WH_OK;
 }
 
+static bool disk_has_name(const struct wh_file *file)
+{
+	struct stat found;
+	return fstat(file->buffered_fd, &found) != 0 || found.st_nlink > 0;
+}
+
 static enum wh_status disk_finish(struct wh_file *file, struct wh_error *error)
 {
 	enum wh_status status = WH_OK;
@@ -188,6 +194,7 @@ const struct wh_file_ops wh_file_disk_ops = {
 	.directory_open = disk_directory_open,
 	.open = disk_open,
 	.allocate = disk_allocate,
+	.has_name = disk_has_name,
 	.finish = disk_finish,
 	.abandon = disk_abandon,
 	.remove = disk_remove,

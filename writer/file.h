@@ -38,6 +38,8 @@ struct wh_file {
 };
 
 struct wh_file_ops {
+	/* Whether FILE can still be found by some name. */
+	bool (*has_name)(const struct wh_file *file);
 	/*
 	 * Opens DIRECTORY for looking at its file system, and makes sure that files can be made in it, without making
 	 * one. *FD is the caller's to close; -1 where there is no file system to look at. WH_ERR_INPUT: it does not

@@ -28,6 +28,12 @@ static enum wh_status discard_allocate(struct wh_file *file, uint64_t end, struc
 	return WH_OK;
 }
 
+static bool discard_has_name(const struct wh_file *file)
+{
+	(void)file;
+	return true;
+}
+
 static enum wh_status discard_finish(struct wh_file *file, struct wh_error *error)
 {
 	(void)file, (void)error;
@@ -49,6 +55,7 @@ const struct wh_file_ops wh_file_discard_ops = {
 	.directory_open = discard_directory_open,
 	.open = discard_open,
 	.allocate = discard_allocate,
+	.has_name = discard_has_name,
 	.finish = discard_finish,
 	.abandon = discard_abandon,
 	.remove = discard_remove,

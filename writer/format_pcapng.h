@@ -20,7 +20,7 @@
 #include "writer/ring_slot.h"
 
 /* Types and codes with the top bit set are for local use: every reader must skip what it does not know. */
-enum { WH_PCAPNG_EPB = 6, WH_PCAPNG_ISB = 5 };
+enum { WH_PCAPNG_EPB = 6, WH_PCAPNG_ISB = 5, WH_PCAPNG_JOURNAL = 9 };
 #define WH_PCAPNG_SHB        0x0A0D0D0Au
 #define WH_PCAPNG_IDB        0x00000001u
 #define WH_PCAPNG_CHUNK_HEAD 0x80005748u /* local use, "WH" */
@@ -122,6 +122,10 @@ static inline uint32_t wh_pcapng_head_bytes(uint32_t records)
 {
 	return WH_CHUNK_HEAD_FIXED + records * WH_CHUNK_RECORD_BYTES + 4;
 }
+
+/* Writes a systemd Journal Export Block (section 4.7) at AT that says TEXT at NS since 1970. Returns its length, 0
+ * where ROOM bytes are too few. TEXT has no control characters. */
+uint32_t wh_pcapng_journal_put(uint8_t *at, size_t room, uint64_t ns, const char *text);
 
 /* Writes a filler block of LENGTH bytes (a multiple of 4, at least 12) at AT. */
 void wh_pcapng_filler_put(uint8_t *at, uint32_t length);

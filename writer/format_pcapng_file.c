@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The blocks around the frames: section, interfaces, statistics, chunk heads and filler. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "writer/format_pcapng.h"
@@ -71,15 +73,20 @@ static struct block block_open(uint8_t *at, size_t room, uint32_t type)
 	return block;
 }
 
-static uint32_t block_close(struct block *block)
+static uint32_t block_end(struct block *block)
 {
-	append32(block, OPTION_END);
 	uint32_t length = (uint32_t)block->used + 4;
 	append32(block, length);
 	if (block->full)
 		return 0;
 	memcpy(block->start + 4, &length, sizeof(length));
 	return length;
+}
+
+static uint32_t block_close(struct block *block)
+{
+	append32(block, OPTION_END);
+	return block_end(block);
 }
 
 uint32_t wh_pcapng_section_put(uint8_t *at, size_t room, const char *application, const char *operating_system)
@@ -143,6 +150,21 @@ uint32_t wh_pcapng_statistics_put(uint8_t *at, size_t room, const struct wh_inte
 	append_counter(&block, ISB_OSDROP, totals->dropped);
 	append_counter(&block, ISB_USRDELIV, totals->delivered);
 	return block_close(&block);
+}
+
+uint32_t wh_pcapng_journal_put(uint8_t *at, size_t room, uint64_t ns, const char *text)
+{
+	/* One entry of fields, each a line, as journalctl -o export writes them (systemd, Journal Export Format). */
+	char entry[TEXT_MOST];
+	int length = snprintf(entry, sizeof(entry),
+			      "__REALTIME_TIMESTAMP=%" PRIu64 "\nPRIORITY=5\nSYSLOG_IDENTIFIER=wirehaul\n"
+			      "MESSAGE=%s\n",
+			      ns / 1000, text);
+	if (length < 0 || (size_t)length >= sizeof(entry))
+		return 0;
+	struct block block = block_open(at, room, WH_PCAPNG_JOURNAL);
+	append(&block, entry, (size_t)length);
+	return block_end(&block);
 }
 
 void wh_pcapng_head_put(uint8_t *at, const struct wh_chunk_head *head, const struct wh_chunk_record *records)

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the writer's thread does with a chunk: where its bytes go, and what is due by the clock. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "writer/output.h"
 
 /* What is in the stream is handed to the file system after so long at the latest. */
@@ -24,6 +28,8 @@ void wh_output_refuse(struct wh_writer *writer, struct wh_input *input, struct w
 /* Finds room for BYTES more, in the present file or a new one. False: the chain was stopped. */
 static bool place_find(struct wh_writer *writer, uint64_t bytes)
 {
+	if (wh_output_fault_waits(writer) || !wh_output_file_again(writer))
+		return false;
 	writer->chain.file_bytes = wh_output_file_length(writer);
 	enum wh_chain_verdict verdict =
 	    wh_chain_before_write(&writer->config.limits, &writer->chain, bytes, wh_output_trailer_bytes(writer));
@@ -31,7 +37,7 @@ static bool place_find(struct wh_writer *writer, uint64_t bytes)
 		return false;
 	if (verdict == WH_CHAIN_NEXT_FILE)
 		wh_output_rotate(writer);
-	return writer->phase == WH_PHASE_TAKING &&
+	return writer->file != NULL && writer->phase == WH_PHASE_TAKING &&
 	       wh_output_room_or_stop(writer, wh_output_file_length(writer) + bytes);
 }
 
@@ -54,6 +60,9 @@ static void chunk_account(struct wh_writer *writer, struct wh_input *input, cons
 	input->received += chunk->frames + chunk->lost;
 	input->dropped += chunk->lost;
 	atomic_fetch_add_explicit(&counters->bytes_captured, chunk->frame_bytes, memory_order_relaxed);
+	/* Relaxed: this thread alone writes it. Sources take turns, and the clock of one may be behind another's. */
+	if (chunk->last_ns > atomic_load_explicit(&writer->last_frame_ns, memory_order_relaxed))
+		atomic_store_explicit(&writer->last_frame_ns, chunk->last_ns, memory_order_relaxed);
 	atomic_fetch_add_explicit(&counters->frames_truncated, chunk->truncated, memory_order_relaxed);
 	atomic_fetch_add_explicit(&writer->bytes_copied, chunk->copied_bytes, memory_order_relaxed);
 	writer->frames_taken += chunk->frames;
@@ -118,31 +127,116 @@ static void bytes_merge(struct wh_writer *writer, const struct wh_chunk *chunk)
 	}
 }
 
+/* Cuts CHUNK to what the capture's count of frames has left for it, and returns how many frames that takes away. */
+static uint32_t cut_to_limit(struct wh_writer *writer, struct wh_chunk *chunk)
+{
+	uint64_t limit = writer->config.stop_after_frames;
+	if (limit == 0 || writer->frames_taken + chunk->frames <= limit)
+		return 0;
+	uint32_t keep = (uint32_t)(limit - writer->frames_taken);
+	uint32_t cut = chunk->frames - keep;
+	if (writer->pcapng)
+		wh_pcapng_cut(chunk, keep);
+	else
+		wh_pcap_cut(chunk, keep);
+	return cut;
+}
+
+void wh_output_held(struct wh_writer *writer)
+{
+	struct wh_chunk *chunk = writer->held;
+	if (chunk == NULL || (writer->phase == WH_PHASE_TAKING && wh_output_fault_waits(writer)))
+		return;
+	writer->held = NULL;
+	wh_output_chunk(writer, writer->held_input, chunk);
+}
+
+/* Returns whether MARK is done with: it has a place, or never will have one. */
+static bool mark_put(struct wh_writer *writer, const struct wh_mark *mark)
+{
+	if (!writer->pcapng)
+		return true;
+	if (!place_find(writer, WH_OUTPUT_MARK_MOST))
+		return writer->phase != WH_PHASE_TAKING;
+	wh_output_mark_put(writer, mark);
+	return true;
+}
+
+static void told_put(struct wh_writer *writer)
+{
+	size_t length = strlen(writer->fault.told) + 1;
+	struct wh_mark *mark = malloc(sizeof(*mark) + length);
+	if (mark == NULL)
+		return;
+	*mark = (struct wh_mark){ .ns = wh_ns_wall() };
+	memcpy(mark->text, writer->fault.told, length);
+	if (mark_put(writer, mark))
+		writer->fault.told[0] = '\0';
+	free(mark);
+}
+
+static struct wh_mark *mark_first(struct wh_writer *writer)
+{
+	pthread_mutex_lock(&writer->lock);
+	struct wh_mark *mark = writer->first_mark;
+	pthread_mutex_unlock(&writer->lock);
+	return mark;
+}
+
+void wh_output_marks(struct wh_writer *writer)
+{
+	if (writer->phase != WH_PHASE_TAKING || wh_output_fault_waits(writer))
+		return;
+	if (writer->fault.told[0] != '\0' && writer->fault.since_ns == 0)
+		told_put(writer);
+	/* Others only append, so the first is ours to look at without the lock. */
+	struct wh_mark *mark;
+	while ((mark = mark_first(writer)) != NULL && mark_put(writer, mark)) {
+		pthread_mutex_lock(&writer->lock);
+		writer->first_mark = mark->next;
+		pthread_mutex_unlock(&writer->lock);
+		free(mark);
+	}
+}
+
+void wh_output_gone(struct wh_writer *writer)
+{
+	const struct wh_file *file = writer->file;
+	if (file == NULL || writer->phase != WH_PHASE_TAKING || writer->file_ops->has_name(file))
+		return;
+	char line[WH_PATH_BYTES + 160];
+	snprintf(line, sizeof(line),
+		 "%s was deleted while it was written: its %llu bytes cannot be reached any more; a new file is begun",
+		 file->path, (unsigned long long)file->valid);
+	writer->config.event(writer->config.event_context, WH_WRITER_TROUBLE, 0, line);
+	wh_output_rotate(writer);
+}
+
 void wh_output_chunk(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk)
 {
 	if (writer->phase != WH_PHASE_TAKING) {
 		wh_output_refuse(writer, input, chunk);
 		return;
 	}
-	uint64_t limit = writer->config.stop_after_frames;
-	uint32_t cut = 0;
-	if (limit != 0 && writer->frames_taken + chunk->frames > limit) {
-		uint32_t keep = (uint32_t)(limit - writer->frames_taken);
-		cut = chunk->frames - keep;
-		if (writer->pcapng)
-			wh_pcapng_cut(chunk, keep);
-		else
-			wh_pcap_cut(chunk, keep);
-	}
 	/* A run may need a stretch of its own: its head, and rounding up to a boundary. */
 	uint64_t bytes = chunk->length;
 	if (chunk->kind == WH_CHUNK_RUN && writer->pcapng)
 		bytes = wh_file_aligned(bytes + wh_pcapng_head_bytes(WH_STREAM_SOURCES));
-	if (!place_find(writer, bytes)) {
-		chunk->frames += cut;
+	/* A fault may have kept an interface from being told of: its frames must not come before that. */
+	if (chunk->interface >= writer->interfaces_told)
+		wh_output_interfaces(writer);
+	bool placed = chunk->interface < writer->interfaces_told && place_find(writer, bytes);
+	if (!placed && writer->phase == WH_PHASE_TAKING) {
+		writer->held = chunk;
+		writer->held_input = input;
+		return;
+	}
+	if (!placed) {
 		wh_output_refuse(writer, input, chunk);
 		return;
 	}
+	uint64_t limit = writer->config.stop_after_frames;
+	uint32_t cut = cut_to_limit(writer, chunk);
 	if (chunk->kind == WH_CHUNK_SEALED) {
 		sealed_queue(writer, input, chunk);
 	} else {
@@ -189,8 +283,9 @@ void wh_output_tail(struct wh_writer *writer, struct wh_input *input)
 
 uint64_t wh_output_tick(struct wh_writer *writer, uint64_t now_ns)
 {
-	if (writer->file == NULL)
+	if (!wh_output_file_again(writer))
 		return UINT64_MAX;
+	wh_output_marks(writer);
 	uint64_t wait = UINT64_MAX;
 	if (writer->stream_oldest_ns != 0) {
 		uint64_t due = writer->stream_oldest_ns + FLUSH_NS;
@@ -202,7 +297,7 @@ uint64_t wh_output_tick(struct wh_writer *writer, uint64_t now_ns)
 			wh_output_reap(writer, 0);
 		}
 	}
-	if (writer->phase != WH_PHASE_TAKING)
+	if (writer->phase != WH_PHASE_TAKING || wh_output_fault_waits(writer))
 		return wait;
 	writer->chain.file_bytes = wh_output_file_length(writer);
 	enum wh_chain_verdict verdict =

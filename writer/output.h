@@ -15,6 +15,12 @@ void wh_output_chunk(struct wh_writer *writer, struct wh_input *input, struct wh
 void wh_output_refuse(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk);
 /* Tells in the present file of the interfaces that it does not know yet. */
 void wh_output_interfaces(struct wh_writer *writer);
+/* Tries again to find a place for the chunk that is held, if there is one and the time has come. */
+void wh_output_held(struct wh_writer *writer);
+/* Puts the marks that wait into the file, and what there is to say of a fault that is over. */
+void wh_output_marks(struct wh_writer *writer);
+/* Begins a new file where the present one has been deleted by somebody. */
+void wh_output_gone(struct wh_writer *writer);
 /* Tells in the file of what INPUT lost after its last frame. */
 void wh_output_tail(struct wh_writer *writer, struct wh_input *input);
 /* Flushes and rotates what is due at NOW_NS (monotonic); returns ns until it must be called again. */
@@ -26,8 +32,10 @@ uint64_t wh_output_tick(struct wh_writer *writer, uint64_t now_ns);
 enum wh_status wh_output_file_begin(struct wh_writer *writer, struct wh_error *error);
 /* Puts the statistics behind what is there and ends the present file. */
 void wh_output_file_end(struct wh_writer *writer);
-/* The two of them, and a stop of the chain where that fails. */
+/* The two of them; where the next file cannot be begun, a fault, or a stop of the chain. */
 void wh_output_rotate(struct wh_writer *writer);
+/* Begins a file where there is none because that failed before. Returns whether there is one now. */
+bool wh_output_file_again(struct wh_writer *writer);
 /* Stops the chain where VERDICT is that a limit has been met, and returns whether it is. */
 bool wh_output_limit_met(struct wh_writer *writer, enum wh_chain_verdict verdict);
 
@@ -54,6 +62,10 @@ uint64_t wh_output_file_length(const struct wh_writer *writer);
 uint32_t wh_output_interface_put(struct wh_writer *writer, uint32_t number, uint8_t *at, uint32_t room);
 /* Puts the description of the next interface that the file does not know into the stream. There must be room. */
 void wh_output_interface_tell(struct wh_writer *writer);
+/* A mark and the head of a stretch for it take no more. */
+enum { WH_OUTPUT_MARK_MOST = 2 * WH_FILE_ALIGNMENT };
+/* Puts a mark into the stream. There must be room. */
+void wh_output_mark_put(struct wh_writer *writer, const struct wh_mark *mark);
 /* Puts the counters of every interface that the file knows into the stream. */
 void wh_output_statistics(struct wh_writer *writer);
 
@@ -75,11 +87,24 @@ void wh_output_space_short(struct wh_writer *writer);
  * where it was the limit that said no. */
 enum wh_status wh_output_room_ensure(struct wh_writer *writer, struct wh_file *file, uint64_t end,
 				     struct wh_space *space, struct wh_error *error);
-/* The same for the present file, and the chain is stopped where there is no room. */
+/* The same for the present file; where there is no room the chain is stopped, or it is a fault that may pass. */
 bool wh_output_room_or_stop(struct wh_writer *writer, uint64_t end);
 /* Whether a new file of so many BYTES would find room, after recycling where that is allowed. */
 enum wh_status wh_output_room_find(struct wh_writer *writer, uint64_t bytes, struct wh_space *space,
 				   struct wh_error *error);
+
+/* ---- output_fault.c: faults that may pass ---- */
+
+/* Something has failed, as ERROR says: the write of JOB, or (NULL) the making or growing of a file. Returns whether it
+ * is to be tried again: JOB is, by itself; the rest by whoever asked, when wh_output_fault_waits() is false again.
+ * Otherwise it is for good. */
+bool wh_output_fault_begin(struct wh_writer *writer, struct wh_job *job, const struct wh_error *error);
+/* Something of the kind has succeeded. */
+void wh_output_fault_end(struct wh_writer *writer);
+/* Whether nothing new should be tried just now. */
+bool wh_output_fault_waits(struct wh_writer *writer);
+/* Tries again what is due; returns for how long, of WAIT_NS, one may sleep. */
+uint64_t wh_output_fault_turn(struct wh_writer *writer, uint64_t wait_ns);
 
 /* ---- output_jobs.c: writes on their way ---- */
 

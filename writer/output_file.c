@@ -167,6 +167,33 @@ bool wh_output_limit_met(struct wh_writer *writer, enum wh_chain_verdict verdict
 	return true;
 }
 
+/* Begins the next file where there is none; on failure a fault begins, or the chain is stopped. */
+static bool next_begin(struct wh_writer *writer)
+{
+	struct wh_error error;
+	enum wh_status status = wh_output_file_begin(writer, &error);
+	if (status == WH_OK) {
+		wh_output_fault_end(writer);
+		return true;
+	}
+	bool limit = status == WH_ERR_NO_SPACE && error.os_error == 0;
+	struct wh_space space;
+	if (limit && wh_output_space_look(writer, &space) == WH_OK)
+		wh_output_space_stop(writer, &space);
+	else if (!wh_output_fault_begin(writer, NULL, &error))
+		wh_output_stop(writer, WH_PHASE_DISCARDING, WH_WRITER_STOP_ERROR, error.text);
+	return false;
+}
+
+bool wh_output_file_again(struct wh_writer *writer)
+{
+	if (writer->file != NULL)
+		return true;
+	if (writer->phase != WH_PHASE_TAKING || wh_output_fault_waits(writer))
+		return false;
+	return next_begin(writer);
+}
+
 void wh_output_rotate(struct wh_writer *writer)
 {
 	struct wh_error error;
@@ -182,13 +209,5 @@ void wh_output_rotate(struct wh_writer *writer)
 		return;
 	}
 	wh_output_file_end(writer);
-	enum wh_status status = wh_output_file_begin(writer, &error);
-	if (status == WH_OK)
-		return;
-	bool limit = status == WH_ERR_NO_SPACE && error.os_error == 0;
-	struct wh_space space;
-	if (limit && wh_output_space_look(writer, &space) == WH_OK)
-		wh_output_space_stop(writer, &space);
-	else
-		wh_output_stop(writer, WH_PHASE_DISCARDING, WH_WRITER_STOP_ERROR, error.text);
+	next_begin(writer);
 }

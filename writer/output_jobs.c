@@ -98,6 +98,19 @@ void wh_output_settle(struct wh_writer *writer, struct wh_file *file)
 		wh_closer_hand_over(writer->closer, file);
 }
 
+/* Relaxed: counts that this thread alone writes. */
+static void latency_count(struct wh_writer *writer, uint64_t ns)
+{
+	enum { FIRST_US = 64 };
+	uint32_t bucket = 0;
+	while (bucket + 1 < WH_WRITER_LATENCIES && ns > (uint64_t)FIRST_US * 1000 << bucket)
+		bucket++;
+	atomic_fetch_add_explicit(&writer->write_counts[bucket], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&writer->latency_ns, ns, memory_order_relaxed);
+	if (ns > atomic_load_explicit(&writer->latency_max_ns, memory_order_relaxed))
+		atomic_store_explicit(&writer->latency_max_ns, ns, memory_order_relaxed);
+}
+
 static void job_finish(struct wh_writer *writer, struct wh_job *job)
 {
 	bool written = job->write.os_error == 0;
@@ -107,8 +120,7 @@ static void job_finish(struct wh_writer *writer, struct wh_job *job)
 		file->valid = end;
 	wh_output_promise_renew(file);
 	uint64_t latency = wh_ns_monotonic() - job->queued_ns;
-	if (latency > atomic_load_explicit(&writer->latency_max_ns, memory_order_relaxed))
-		atomic_store_explicit(&writer->latency_max_ns, latency, memory_order_relaxed);
+	latency_count(writer, latency);
 	if (job->chunk != NULL) {
 		struct wh_input *input = job->input;
 		if (written)
@@ -147,6 +159,14 @@ static bool direct_fall_back(struct wh_writer *writer, struct wh_job *job)
 	return true;
 }
 
+/* Whether JOB, which has failed, is to be tried again. */
+static bool is_fault(struct wh_writer *writer, struct wh_job *job)
+{
+	struct wh_error error;
+	wh_error_system(&error, job->write.os_error, "cannot write to %s", job->file->path);
+	return wh_output_fault_begin(writer, job, &error);
+}
+
 static void write_failed(struct wh_writer *writer, const struct wh_job *job)
 {
 	if (writer->failed)
@@ -170,14 +190,20 @@ static void write_failed(struct wh_writer *writer, const struct wh_job *job)
 
 void wh_output_reap(struct wh_writer *writer, uint64_t wait_ns)
 {
+	wait_ns = wh_output_fault_turn(writer, wait_ns);
 	struct wh_write *write = writer->sink->ops->reap(writer->sink, wait_ns);
 	while (write != NULL) {
 		struct wh_job *job = (struct wh_job *)write;
 		write = write->next;
 		if (job->write.os_error != 0 && direct_fall_back(writer, job))
 			continue;
-		if (job->write.os_error != 0 && job->write.os_error != ECANCELED)
+		bool failed = job->write.os_error != 0 && job->write.os_error != ECANCELED;
+		if (failed && is_fault(writer, job))
+			continue;
+		if (failed)
 			write_failed(writer, job);
+		else if (job->write.os_error == 0)
+			wh_output_fault_end(writer);
 		job_finish(writer, job);
 	}
 }

@@ -171,7 +171,7 @@ bool wh_output_room_or_stop(struct wh_writer *writer, uint64_t end)
 		return true;
 	if (status == WH_ERR_NO_SPACE && error.os_error == 0)
 		wh_output_space_stop(writer, &space);
-	else
+	else if (!wh_output_fault_begin(writer, NULL, &error))
 		wh_output_stop(writer, WH_PHASE_DISCARDING, WH_WRITER_STOP_ERROR, error.text);
 	return false;
 }

@@ -180,6 +180,19 @@ static uint32_t statistics_put(struct wh_writer *writer, uint32_t number, uint8_
 	return wh_pcapng_statistics_put(at, room, &totals);
 }
 
+static uint32_t mark_put(struct wh_writer *writer, uint32_t number, uint8_t *at, uint32_t room)
+{
+	(void)number;
+	return wh_pcapng_journal_put(at, room, writer->mark_now->ns, writer->mark_now->text);
+}
+
+void wh_output_mark_put(struct wh_writer *writer, const struct wh_mark *mark)
+{
+	writer->mark_now = mark;
+	block_put(writer, mark_put, 0);
+	writer->mark_now = NULL;
+}
+
 void wh_output_statistics(struct wh_writer *writer)
 {
 	for (uint32_t i = 0; i < writer->interfaces_told; i++)

@@ -11,7 +11,8 @@
 #include "writer/output.h"
 
 enum { STREAM_PCAPNG_BYTES = 256 * 1024, POP_BATCH = 32, SPARE_JOBS = 8 };
-#define WAIT_MOST_NS (3600 * WH_NS_PER_SECOND)
+/* Also what wh_writer_slowest() counts on. */
+#define WAIT_MOST_NS WH_NS_PER_SECOND
 
 static void event_send(const struct wh_writer *writer, enum wh_writer_event event, uint64_t number, const char *text)
 {
@@ -22,8 +23,11 @@ static void event_send(const struct wh_writer *writer, enum wh_writer_event even
 static void file_closed(void *context, const char *path, const struct wh_error *error)
 {
 	struct wh_writer *writer = context;
-	if (error != NULL)
-		event_send(writer, WH_WRITER_STOP_ERROR, 0, error->text);
+	if (error != NULL) {
+		/* Relaxed: a count. What was written may not be on the disk, which no later success mends. */
+		atomic_fetch_add_explicit(&writer->write_errors, 1, memory_order_relaxed);
+		event_send(writer, WH_WRITER_TROUBLE, 1, error->text);
+	}
 	event_send(writer, WH_WRITER_FILE_CLOSED, 0, path);
 }
 
@@ -149,7 +153,7 @@ enum wh_status wh_writer_open(const struct wh_writer_config *config, struct wh_w
 	return WH_OK;
 }
 
-enum mail { MAIL_SOURCES, MAIL_ROTATE, MAIL_SPACE, MAIL_FINISH };
+enum mail { MAIL_SOURCES, MAIL_MARK, MAIL_ROTATE, MAIL_SPACE, MAIL_GONE, MAIL_FINISH };
 
 /* Puts WORD into the mail and wakes the thread. */
 static void mail_send(struct wh_writer *writer, enum mail word)
@@ -157,6 +161,7 @@ static void mail_send(struct wh_writer *writer, enum mail word)
 	pthread_mutex_lock(&writer->lock);
 	writer->mail_rotate |= word == MAIL_ROTATE;
 	writer->mail_space |= word == MAIL_SPACE;
+	writer->mail_gone |= word == MAIL_GONE;
 	writer->mail_finish |= word == MAIL_FINISH;
 	pthread_mutex_unlock(&writer->lock);
 	/* Release: pairs with the acquire in mail_read(). */
@@ -273,6 +278,8 @@ static bool mail_read(struct wh_writer *writer)
 		return false;
 	pthread_mutex_lock(&writer->lock);
 	bool finish = writer->mail_finish, rotate = writer->mail_rotate, space = writer->mail_space;
+	bool gone = writer->mail_gone;
+	writer->mail_gone = false;
 	writer->mail_rotate = false;
 	writer->mail_space = false;
 	pthread_mutex_unlock(&writer->lock);
@@ -281,6 +288,9 @@ static bool mail_read(struct wh_writer *writer)
 		wh_output_rotate(writer);
 	if (space && writer->phase == WH_PHASE_TAKING)
 		wh_output_space_short(writer);
+	if (gone)
+		wh_output_gone(writer);
+	wh_output_marks(writer);
 	return finish;
 }
 
@@ -322,7 +332,7 @@ static void input_end(struct wh_writer *writer, struct wh_input *input, struct w
 static bool input_drain(struct wh_writer *writer, struct wh_input *input, bool *any)
 {
 	for (int count = 0; input->active && !input->ended && count < POP_BATCH; count++) {
-		if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS)
+		if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS || writer->held != NULL)
 			return false;
 		struct wh_chunk *chunk = wh_spsc_pop(input->source.ring);
 		if (chunk == NULL)
@@ -383,7 +393,7 @@ static bool inputs_all_settled(const struct wh_writer *writer)
  */
 static void writer_sleep(struct wh_writer *writer, uint64_t wait_ns)
 {
-	if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS) {
+	if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS || writer->held != NULL) {
 		wh_output_reap(writer, wait_ns);
 		return;
 	}
@@ -400,7 +410,9 @@ static void *writer_main(void *argument)
 	struct wh_writer *writer = argument;
 	bool finish = false;
 	for (;;) {
+		wh_beat(&writer->beat_ns);
 		finish |= mail_read(writer);
+		wh_output_held(writer);
 		bool any = inputs_drain(writer);
 		wh_output_reap(writer, 0);
 		uint64_t wait_ns = wh_output_tick(writer, wh_ns_monotonic());
@@ -434,6 +446,7 @@ enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error)
 	if (status != WH_OK)
 		return status;
 	writer->start_wall_ns = wh_ns_wall();
+	wh_beat(&writer->beat_ns);
 	inputs_take(writer);
 	status = wh_output_file_begin(writer, error);
 	if (status != WH_OK)
@@ -463,8 +476,59 @@ void wh_writer_rotate(struct wh_writer *writer)
 	mail_send(writer, MAIL_ROTATE);
 }
 
-void wh_writer_watch_space(struct wh_writer *writer)
+static struct wh_mark *mark_make(uint64_t ns, const char *text)
 {
+	size_t length = strlen(text) + 1;
+	struct wh_mark *mark = malloc(sizeof(*mark) + length);
+	if (mark == NULL)
+		return NULL;
+	*mark = (struct wh_mark){ .ns = ns };
+	memcpy(mark->text, text, length);
+	return mark;
+}
+
+enum wh_status wh_writer_mark(struct wh_writer *writer, uint64_t ns, const char *text, struct wh_error *error)
+{
+	struct wh_mark *mark = mark_make(ns, text);
+	if (mark == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "no memory for the mark");
+	pthread_mutex_lock(&writer->lock);
+	if (writer->first_mark == NULL)
+		writer->first_mark = mark;
+	else
+		writer->last_mark->next = mark;
+	writer->last_mark = mark;
+	pthread_mutex_unlock(&writer->lock);
+	mail_send(writer, MAIL_MARK);
+	return WH_OK;
+}
+
+const char *wh_writer_slowest(struct wh_writer *writer, uint64_t now_ns, uint64_t *since_ns)
+{
+	/* Relaxed: a time that is a moment old is as good. */
+	*since_ns = atomic_load_explicit(&writer->beat_ns, memory_order_relaxed);
+	uint64_t closing_ns = writer->closer != NULL ? wh_closer_busy_since(writer->closer) : 0;
+	if (closing_ns == 0 || closing_ns > now_ns || closing_ns >= *since_ns)
+		return "wh-write";
+	*since_ns = closing_ns;
+	return "wh-close";
+}
+
+/* The present file has lost its name: whoever renamed it has it still, which the thread can tell. */
+static void name_watch(struct wh_writer *writer)
+{
+	char path[WH_PATH_BYTES];
+	pthread_mutex_lock(&writer->lock);
+	memcpy(path, writer->current_file, sizeof(path));
+	pthread_mutex_unlock(&writer->lock);
+	if (!writer->to_stream && !writer->config.discard && path[0] != '\0' && access(path, F_OK) != 0 &&
+	    errno == ENOENT)
+		mail_send(writer, MAIL_GONE);
+}
+
+void wh_writer_watch(struct wh_writer *writer)
+{
+	name_watch(writer);
 	struct wh_space space;
 	if (writer->directory_fd < 0 || wh_space_read(writer->directory_fd, &space) != WH_OK)
 		return;
@@ -500,6 +564,11 @@ void wh_writer_totals_read(struct wh_writer *writer, struct wh_writer_totals *to
 	totals->files = atomic_load_explicit(&writer->files, memory_order_relaxed);
 	totals->files_left = atomic_load_explicit(&writer->files_left, memory_order_relaxed);
 	totals->latency_max_ns = atomic_load_explicit(&writer->latency_max_ns, memory_order_relaxed);
+	totals->latency_ns = atomic_load_explicit(&writer->latency_ns, memory_order_relaxed);
+	for (size_t i = 0; i < WH_WRITER_LATENCIES; i++)
+		totals->write_counts[i] = atomic_load_explicit(&writer->write_counts[i], memory_order_relaxed);
+	totals->write_errors = atomic_load_explicit(&writer->write_errors, memory_order_relaxed);
+	totals->last_frame_ns = atomic_load_explicit(&writer->last_frame_ns, memory_order_relaxed);
 	pthread_mutex_lock(&writer->lock);
 	memcpy(totals->current_file, writer->current_file, sizeof(totals->current_file));
 	totals->free_percent = writer->free_percent;
@@ -520,6 +589,11 @@ void wh_writer_close(struct wh_writer *writer)
 	wh_pool_close(&writer->pool);
 	for (uint32_t i = 0; i < writer->attached_count; i++)
 		free(writer->inputs[i]);
+	while (writer->first_mark != NULL) {
+		struct wh_mark *mark = writer->first_mark;
+		writer->first_mark = mark->next;
+		free(mark);
+	}
 	free(writer->inputs);
 	free(writer->interfaces);
 	if (writer->directory_fd >= 0)

@@ -32,7 +32,14 @@ enum wh_writer_event {
 	WH_WRITER_STOP_SPACE, /* text: one line for a person */
 	WH_WRITER_STOP_ERROR, /* text: one line for a person */
 	WH_WRITER_FILE_LEFT,  /* text: a file could not be deleted, though the chain goes on; told once */
+	WH_WRITER_TROUBLE,    /* text: something failed, and the chain goes on; or goes on again */
 	WH_WRITER_NOTICE      /* text: a fall-back that was taken */
+};
+
+enum {
+	WH_MARK_BYTES = 1001,    /* of a mark's text, with its end */
+	WH_WRITER_LATENCIES = 20 /* classes of writes by how long they took, the first of up to 64 us, each twice as
+				    wide as the one before it, the last without a limit */
 };
 
 struct wh_writer_config {
@@ -92,8 +99,12 @@ struct wh_writer_totals {
 	uint64_t bytes_on_disk;
 	uint64_t bytes_copied; /* packet bytes copied or moved, by the sources and by the writer */
 	uint64_t files;
-	uint64_t files_left;              /* that were to be deleted and could not be */
-	uint64_t latency_max_ns;          /* longest time from queueing a write to its completion */
+	uint64_t files_left;     /* that were to be deleted and could not be */
+	uint64_t latency_max_ns; /* longest time from queueing a write to its completion */
+	uint64_t latency_ns;     /* the sum of them */
+	uint64_t write_counts[WH_WRITER_LATENCIES];
+	uint64_t write_errors;            /* writes that failed, those that were tried again too */
+	uint64_t last_frame_ns;           /* time of the newest frame that was given a place, since 1970 */
 	char current_file[WH_PATH_BYTES]; /* empty where there is none */
 	double free_percent;              /* negative where it is not known (standard output, or no disk) */
 	uint64_t free_bytes_to_limit;
@@ -129,9 +140,18 @@ void wh_writer_hurry(struct wh_writer *writer);
 /* Asks for a new file. Any thread. */
 void wh_writer_rotate(struct wh_writer *writer);
 
-/* Looks at the free space (statvfs) and has the writer act on it. Any one thread but the writer's; about once a second.
- */
-void wh_writer_watch_space(struct wh_writer *writer);
+/* Looks at the free space (statvfs), and whether the present file still has its name, and has the writer act on it. Any
+ * one thread but the writer's; about once a second. */
+void wh_writer_watch(struct wh_writer *writer);
+
+/* Puts TEXT (less than WH_MARK_BYTES, UTF-8, no control characters) with the time NS since 1970 into the file between
+ * the frames; nothing where the file is classic pcap. Any thread. WH_ERR_MEMORY only. */
+WH_MUST_CHECK enum wh_status wh_writer_mark(struct wh_writer *writer, uint64_t ns, const char *text,
+					    struct wh_error *error);
+
+/* The thread of this writer that has not come round for longest, and since when (monotonic): "wh-write" or "wh-close".
+ * One that waits for work has come round. Any thread, while the writer runs. */
+const char *wh_writer_slowest(struct wh_writer *writer, uint64_t now_ns, uint64_t *since_ns);
 
 /* Waits until every source has ended (each must have pushed its WH_CHUNK_END, or be about to), all that was handed over
  * is written and the last file closed, and ends the threads. Blocks. */

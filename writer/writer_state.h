@@ -68,6 +68,24 @@ struct wh_job {
 	struct wh_job *next_free;
 };
 
+/* Something could not be written, and is tried again (output_fault.c). */
+struct wh_fault {
+	uint64_t since_ns;        /* monotonic; 0: all is well */
+	uint64_t next_ns;         /* when to try again */
+	uint64_t pause_ns;        /* what the last wait was */
+	uint64_t hurried_ns;      /* when somebody was first seen to wait for the end */
+	struct wh_job *job;       /* the write to be tried again; NULL: it is a file that is to be made or to grow */
+	char reason[560];         /* "cannot write to X: Input/output error" */
+	char told[WH_MARK_BYTES]; /* what the file has yet to be told of one that is over, or empty */
+};
+
+/* A mark that has yet to be put into the file. */
+struct wh_mark {
+	struct wh_mark *next;
+	uint64_t ns; /* since 1970 */
+	char text[];
+};
+
 enum wh_writer_phase {
 	WH_PHASE_TAKING = 0,
 	WH_PHASE_SURPLUS,   /* stopped as asked: what still comes is not part of the capture */
@@ -115,16 +133,23 @@ struct wh_writer {
 	uint64_t start_wall_ns;
 
 	enum wh_writer_phase phase;
-	bool failed; /* a write has failed: nothing more can be put into the file */
+	bool failed; /* writing was given up: nothing more can be put into the file */
+	struct wh_fault fault;
+	struct wh_chunk *held; /* popped, and without a place for the time of a fault; or NULL */
+	struct wh_input *held_input;
+	const struct wh_mark *mark_now; /* the one that is being put */
 
 	pthread_mutex_t lock;
-	bool mail_rotate, mail_finish, mail_space; /* lock */
-	char current_file[WH_PATH_BYTES];          /* lock */
-	double free_percent;                       /* lock */
-	uint64_t free_bytes_to_limit;              /* lock */
-	_Atomic bool mail;                         /* something is in the mail */
-	_Atomic bool sleeping;                     /* see wh_writer_wake() */
-	_Atomic uint64_t bytes_on_disk, bytes_copied, files, latency_max_ns;
+	bool mail_rotate, mail_finish, mail_space, mail_gone; /* lock */
+	struct wh_mark *first_mark, *last_mark;               /* lock */
+	char current_file[WH_PATH_BYTES];                     /* lock */
+	double free_percent;                                  /* lock */
+	uint64_t free_bytes_to_limit;                         /* lock */
+	_Atomic bool mail;                                    /* something is in the mail */
+	_Atomic bool sleeping;                                /* see wh_writer_wake() */
+	_Atomic uint64_t bytes_on_disk, bytes_copied, files, latency_max_ns, latency_ns;
+	_Atomic uint64_t write_counts[WH_WRITER_LATENCIES], write_errors, last_frame_ns;
+	_Atomic uint64_t beat_ns;    /* monotonic; when the thread last came round */
 	_Atomic uint64_t files_left; /* written by whoever deletes */
 };
 

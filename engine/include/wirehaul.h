@@ -142,6 +142,10 @@ struct wh_interface_statistics {
 	uint64_t bytes_captured; /* bytes of frames kept, without any file overhead */
 };
 
+/* Writes by how long they took: bucket N counts those of at most 64 << N microseconds, the last one all longer ones. */
+enum { WH_LATENCY_BUCKETS = 20 };
+#define WH_LATENCY_LIMIT_US(bucket) (UINT64_C(64) << (bucket))
+
 struct wh_statistics {
 	uint64_t frames_received, frames_written, frames_dropped, frames_dropped_nic, frames_truncated;
 	uint64_t bytes_captured;      /* packet bytes handed to the files */
@@ -154,6 +158,11 @@ struct wh_statistics {
 	uint64_t free_bytes_to_limit; /* bytes left until the free-space limit */
 	double ring_fill_percent, ring_fill_max_percent;
 	uint64_t write_latency_max_us;
+	uint64_t write_latency_us; /* of all writes together */
+	uint64_t write_counts[WH_LATENCY_BUCKETS];
+	uint64_t write_errors;  /* writes that failed, those that were tried again too */
+	uint64_t last_frame_ns; /* time of the newest frame that was given a place in a file, since 1970; 0: none yet */
+	uint64_t marks;
 	uint64_t elapsed_ns;
 	uint64_t cpu_ns; /* processor time that the whole process, user and system, used meanwhile */
 	enum wh_simulation simulate;
@@ -203,6 +212,24 @@ WH_API void wh_capture_stop(struct wh_capture *capture);
 /* Asks for a new file now. Returns at once. */
 WH_API void wh_capture_rotate(struct wh_capture *capture);
 
+/*
+ * Puts TEXT (UTF-8, 1 to 1000 bytes, no control characters) and the present time into the current file of each chain,
+ * between the frames, as a systemd Journal Export Block, which Wireshark shows as a line of its own; and into the file
+ * of marks beside the chain, whose name is the chain's stem with "_marks.txt". Classic pcap has the latter alone,
+ * standard output the former. Returns at once; the mark is on its way within a second. Any thread. WH_RESULT_USAGE
+ * where TEXT cannot be a mark or the capture does not run, WH_RESULT_ERROR where the file of marks cannot be written.
+ */
+WH_API WH_MUST_USE enum wh_result wh_capture_mark(struct wh_capture *capture, const char *text,
+						  struct wh_message *message);
+
+/*
+ * Whether every thread of a running capture has come round its loop within the last WITHIN_MS, for a watchdog. A thread
+ * that waits for frames comes round once a second; one that waits for a disk that hangs does not. A capture that does
+ * not run is alive. Otherwise MESSAGE names the first thread that has not, and for how long. Any thread; does not
+ * block.
+ */
+WH_API bool wh_capture_alive(struct wh_capture *capture, uint32_t within_ms, struct wh_message *message);
+
 /* Waits until the capture has ended and says how; MESSAGE gets one line for a person. */
 WH_API WH_MUST_USE enum wh_result wh_capture_wait(struct wh_capture *capture, struct wh_message *message);
 
@@ -229,6 +256,74 @@ WH_API const char *wh_simulation_name(enum wh_simulation simulation);
 WH_API WH_MUST_USE enum wh_result wh_adapters_list(struct wh_adapter **adapters, size_t *count,
 						   struct wh_message *message);
 WH_API void wh_adapters_free(struct wh_adapter *adapters);
+
+/* ---- capture files that are there already ---- */
+
+enum wh_file_health {
+	WH_FILE_WHOLE = 0, /* every block well formed, every chunk there, the counters agree, closed in order */
+	WH_FILE_OPEN,      /* the same up to its end, but it was not closed: a capture still runs, or was killed */
+	WH_FILE_CUT,       /* ends within a block; whole up to there */
+	WH_FILE_DAMAGED,   /* bytes in it are no blocks, or chunks are missing, or counters do not agree */
+	WH_FILE_FOREIGN    /* not a capture file at all */
+};
+
+/* What a file was found to hold. Chunks are wirehaul's own (docs/format.md); a file of another program has none. */
+struct wh_file_check {
+	enum wh_file_health health;
+	char format[16];         /* "pcapng", "pcap", or empty */
+	bool ours;               /* made by wirehaul: there are chunks */
+	uint64_t bytes;          /* of the file */
+	uint64_t readable_bytes; /* from its beginning, that any reader gets through */
+	uint64_t frames;         /* that are whole, over all the file, also behind damage where there are chunks */
+	uint64_t chunks;
+	uint64_t chunks_missing;                   /* by their sequence numbers, between those that are there */
+	uint64_t chunks_damaged;                   /* whose head is there and whose content is not what it says */
+	uint64_t session, first_chunk, last_chunk; /* where ours and chunks != 0 */
+	uint64_t dropped;                          /* frames that the file says were lost, by the heads of its chunks */
+	uint64_t first_ns, last_ns;                /* times of frames, since 1970; 0 where there is none */
+	uint32_t interfaces;
+	char what[200]; /* one line for a person: the first thing that is wrong and where, or empty */
+};
+
+/* Reads all of PATH and says what it is. Never changes it. Memory does not grow with the file. WH_RESULT_ERROR with
+ * *MESSAGE where it cannot be read; whatever its content, that is not an error. Any thread; blocks. */
+WH_API WH_MUST_USE enum wh_result wh_file_verify(const char *path, struct wh_file_check *check,
+						 struct wh_message *message);
+
+/*
+ * Writes to OUT, a new file, what can be saved of PATH, so that every reader gets through it: headers, each whole
+ * chunk (found again at 4 KiB boundaries), and of a damaged chunk or another program's file the whole records up to the
+ * damage. PATH is never written to. OUT must not exist; it is complete or not there at all. CHECK, if not NULL,
+ * describes OUT. WH_RESULT_USAGE: nothing of PATH is a capture file, or OUT exists; WH_RESULT_ERROR: reading or writing
+ * failed. Any thread; blocks.
+ */
+WH_API WH_MUST_USE enum wh_result wh_file_repair(const char *path, const char *out, struct wh_file_check *check,
+						 struct wh_message *message);
+
+/* "whole", "open", "cut", "damaged", "foreign". */
+WH_API const char *wh_file_health_name(enum wh_file_health health);
+
+/* ---- what will drop frames on this machine ---- */
+
+enum wh_finding_kind { WH_FINDING_GOOD = 0, WH_FINDING_NOTE, WH_FINDING_BAD };
+
+/* One thing that was looked at. */
+struct wh_finding {
+	enum wh_finding_kind kind;
+	char subject[80]; /* "eth0: receive ring" */
+	char text[400];   /* what was found and what it means for a capture */
+	char remedy[400]; /* the exact command that mends it, or empty */
+};
+
+/*
+ * Looks at what decides whether a capture with CONFIG (its interfaces and output; the rest as for a capture) loses
+ * frames here: adapters, interrupts, memory, processors, file system, space, limits, privileges. With MEASURE it also
+ * measures: makes-up frames are written to the output's directory for some seconds and removed. Changes nothing.
+ * *FINDINGS is an array of *COUNT, owned by the caller and released with wh_doctor_free(). Any thread; blocks.
+ */
+WH_API WH_MUST_USE enum wh_result wh_doctor(const struct wh_config *config, bool measure, struct wh_finding **findings,
+					    size_t *count, struct wh_message *message);
+WH_API void wh_doctor_free(struct wh_finding *findings);
 
 #ifdef __cplusplus
 }

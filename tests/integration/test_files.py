@@ -355,20 +355,39 @@ class Files(case.Case):
         outcome = capture.stop()
         self.assertComplete(self.count(outcome.files, size=SIZE, count=5000), 5000)
 
-    def test_directory_vanishes(self):
-        """Somebody deletes the directory: an error that says so, not a hang."""
+    def without_its_directory(self):
+        """A capture under load whose directory somebody has deleted, and which has told that."""
         capture = self.start("-C", "2")
         self.send(1000)
         for path in capture.files():
             os.unlink(path)
         os.rmdir(capture.directory)
-        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=20, size=SIZE, rate=20000)
-        outcome = capture.outcome(15)
+        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=20, size=SIZE, rate=5000)
+        rig.wait_for(lambda: "trying again" in capture.stderr(), 15 * self.options.slow, "the fault is told of")
+        return capture, blast
+
+    def test_directory_vanishes(self):
+        """Somebody deletes the directory: when the end is asked for it comes, with an error that says why."""
+        capture, blast = self.without_its_directory()
+        outcome = capture.stop(seconds=15)
         blast.stop()
         self.assertEqual(outcome.status, 4, outcome.stderr)
         self.assertIn(capture.directory, outcome.stderr)
         stats = outcome.stats
         self.assertEqual(stats["frames_received"], stats["frames_written"] + stats["frames_dropped"])
+
+    def test_directory_comes_back(self):
+        """It is made anew: the capture goes on, and has lost only what the deleted files had."""
+        capture, blast = self.without_its_directory()
+        os.mkdir(capture.directory)
+        rig.wait_for(lambda: "writing goes on" in capture.stderr(), 15 * self.options.slow, "the fault is over")
+        rig.wait_for(lambda: len(capture.files()) > 1, 15 * self.options.slow, "there are files again")
+        blast.stop()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(outcome.stats["frames_dropped"], 0, outcome.stats)
+        self.assertEqual(outcome.stats["frames_written"], outcome.stats["frames_received"])
+        self.assertSound(self.count(outcome.files, size=SIZE))
 
 
 class Replay(case.Case):

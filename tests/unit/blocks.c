@@ -441,6 +441,8 @@ static bool block_read(struct reader *reader, size_t at, uint32_t total)
 		return section_read(reader, at, total);
 	case WH_PCAPNG_CHUNK_HEAD:
 		return head_read(reader, at, total);
+	case WH_PCAPNG_JOURNAL:
+		return total >= 16 || fail(reader->walk, at, "a mark without a text");
 	case WH_PCAPNG_FILLER:
 		return is_zero(reader->bytes + at + 8, total - 12) ||
 		       fail(reader->walk, at, "stale bytes in a filler block");

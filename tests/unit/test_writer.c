@@ -633,7 +633,7 @@ static void space_taken_by_others(void **state)
 	assert_true(other >= 0);
 	assert_int_equal(posix_fallocate(other, 0, 7 * MIB), 0);
 	close(other);
-	wh_writer_watch_space(rig->writer);
+	wh_writer_watch(rig->writer);
 	struct wh_writer_totals totals;
 	wh_writer_totals_read(rig->writer, &totals);
 	assert_true(totals.free_percent < 60);
@@ -860,7 +860,7 @@ static void discard(struct wh_rig *rig, const char *path, enum wh_writer_format 
 		wh_feed_push(feed, WH_TRANSCRIBE_RUN, 3, 100, 0);
 	}
 	wh_writer_rotate(rig->writer);
-	wh_writer_watch_space(rig->writer);
+	wh_writer_watch(rig->writer);
 	wh_feed_end(feed, 7);
 	wh_writer_finish(rig->writer);
 	struct wh_writer_totals totals;
