@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The wirehaul command: reads the command line, runs one capture, and turns signals and the clock into calls. */
 #include "console.h"
+#include "control_client.h"
+#include "doctor.h"
 #include "listing.h"
 #include "options.h"
 #include "session.h"
+#include "verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -94,9 +97,44 @@ static enum wh_result run(int argc, char **argv, struct options *options, struct
 	}
 }
 
+/* What does not capture has a name of its own, which comes first. Returns whether there was one. */
+static bool run_other(int argc, char **argv, int *status)
+{
+	static const struct {
+		const char *name;
+		int (*main)(int argc, char **argv);
+	} others[] = {
+		{ "status", control_main }, { "mark", control_main },  { "rotate", control_main },
+		{ "stop", control_main },   { "verify", verify_main }, { "repair", repair_main },
+		{ "doctor", doctor_main },
+	};
+	for (size_t i = 0; argc > 1 && i < sizeof(others) / sizeof(others[0]); i++) {
+		if (strcmp(argv[1], others[i].name) != 0)
+			continue;
+		*status = others[i].main(argc - 1, argv + 1);
+		return true;
+	}
+	return false;
+}
+
+/* With such a program, whoever may run it would have files read, written and commands run as somebody else. */
+static bool is_set_id(void)
+{
+	return getuid() != geteuid() || getgid() != getegid();
+}
+
 int main(int argc, char **argv)
 {
 	keep_standard_descriptors();
+	if (is_set_id()) {
+		fputs("wirehaul: must not be set-user-ID or set-group-ID: chmod ug-s it, and give it a capability "
+		      "instead (setcap cap_net_raw+ep)\n",
+		      stderr);
+		return WH_RESULT_USAGE;
+	}
+	int status;
+	if (run_other(argc, argv, &status))
+		return status;
 	/* In its own place, not on the stack: the library's threads report to it until the capture is closed. */
 	static struct console console;
 	if (!console_init(&console)) {

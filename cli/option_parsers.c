@@ -282,6 +282,16 @@ bool parse_stats_file(struct options *options, const struct option_row *row, con
 	return take_path(row, value, &options->stats_file, message);
 }
 
+bool parse_control(struct options *options, const struct option_row *row, const char *value, struct wh_message *message)
+{
+	return take_path(row, value, &options->control, message);
+}
+
+bool parse_metrics(struct options *options, const struct option_row *row, const char *value, struct wh_message *message)
+{
+	return take_path(row, value, &options->metrics, message);
+}
+
 bool parse_quiet(struct options *options, const struct option_row *row, const char *value, struct wh_message *message)
 {
 	(void)row, (void)value, (void)message;
@@ -389,6 +399,11 @@ bool parse_simulate(struct options *options, const struct option_row *row, const
 	config->simulate = WH_SIMULATE_NO_NIC;
 	config->simulated_frame_bytes = (uint32_t)bytes;
 	return true;
+}
+
+bool parse_profile(struct options *options, const struct option_row *row, const char *value, struct wh_message *message)
+{
+	return take_path(row, value, &options->profile_name, message);
 }
 
 bool parse_list(struct options *options, const struct option_row *row, const char *value, struct wh_message *message)

@@ -33,8 +33,12 @@ __attribute__((format(printf, 3, 4))) bool option_refuse(struct wh_message *mess
 option_parser parse_interface, parse_read, parse_filter_file, parse_snapshot_length, parse_no_promiscuous;
 option_parser parse_direction, parse_write, parse_file_size, parse_file_seconds, parse_keep_files, parse_format;
 option_parser parse_per_interface, parse_hook, parse_user, parse_count, parse_autostop, parse_min_free;
-option_parser parse_on_low_space, parse_stats_file, parse_quiet, parse_verbose, parse_ring_kib, parse_fanout;
+option_parser parse_on_low_space, parse_stats_file, parse_control, parse_metrics, parse_quiet, parse_verbose,
+    parse_ring_kib, parse_fanout;
 option_parser parse_cpus, parse_block_size, parse_block_timeout, parse_direct_io, parse_simulate, parse_list;
-option_parser parse_help, parse_version;
+option_parser parse_help, parse_version, parse_profile;
+
+/* The option with this long NAME, which must be whole, and its *ID; NULL where there is none. (In options.c.) */
+const struct option_row *option_named(const char *name, enum option_id *id);
 
 #endif

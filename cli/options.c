@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "option_parsers.h"
+#include "profile.h"
 #include "text.h"
 
 #include <errno.h>
@@ -69,6 +70,10 @@ static const struct option_row table[OPTION_TOTAL] = {
 
 	FIRST("What to say", OPTION_STATS_FILE, "stats-file", 0, "FILE", "statistics as JSON, rewritten each second",
 	    parse_stats_file),
+	ROW(OPTION_CONTROL, "control", 0, "NAME|PATH",
+	    "answer wirehaul status, mark, rotate and stop here;\nNAME: /run/wirehaul/NAME/control.sock", parse_control),
+	ROW(OPTION_METRICS, "metrics", 0, "[HOST:]PORT", "metrics for Prometheus at http://HOST:PORT/metrics\n(127.0.0.1)",
+	    parse_metrics),
 	ROW(OPTION_QUIET, "quiet", 'q', NULL, "only errors and warnings: no live line, no summary", parse_quiet),
 	ROW(OPTION_VERBOSE, "verbose", 'v', NULL, "say more; may be repeated", parse_verbose),
 
@@ -87,6 +92,8 @@ static const struct option_row table[OPTION_TOTAL] = {
 	    "measure with a part left out: no-disk writes nothing;\n"
 	    "no-nic[:BYTES] writes made-up frames for 10 s (or -a,\n-c), and removes them again",
 	    parse_simulate),
+	ROW(OPTION_PROFILE, "profile", 0, "NAME|PATH",
+	    "take options from /etc/wirehaul/NAME.conf or PATH, an\nINI file; the command line beats it", parse_profile),
 	ROW(OPTION_LIST_INTERFACES, "list-interfaces", 'D', NULL,
 	    "list the adapters and what a capture on them meets", parse_list),
 	ROW(OPTION_HELP, "help", 'h', NULL, "show this text", parse_help),
@@ -127,6 +134,17 @@ static const struct option_row *find_row(int value)
 	for (int id = 0; value > 0 && id < OPTION_TOTAL; id++) {
 		if (table[id].letter == value)
 			return &table[id];
+	}
+	return NULL;
+}
+
+const struct option_row *option_named(const char *name, enum option_id *id)
+{
+	for (int i = 0; i < OPTION_TOTAL; i++) {
+		if (strcmp(table[i].name, name) == 0) {
+			*id = (enum option_id)i;
+			return &table[i];
+		}
 	}
 	return NULL;
 }
@@ -209,6 +227,31 @@ static enum wh_result read_options(int argc, char **argv, struct options *option
 	}
 }
 
+static bool has_words(int argc, char **argv)
+{
+	for (int i = optind; i < argc; i++) {
+		if (argv[i][strspn(argv[i], " \t\r\n")] != '\0')
+			return true;
+	}
+	return false;
+}
+
+/* Begins again with what the profile says, and reads the command line once more over it, which so beats it. */
+static enum wh_result read_with_profile(int argc, char **argv, struct options *options, struct wh_message *message)
+{
+	struct profile *profile = NULL;
+	uint64_t given = options->given;
+	bool filtered = has_words(argc, argv);
+	enum wh_result result = profile_read(options->profile_name, &profile, message);
+	if (result != WH_RESULT_OK)
+		return result;
+	options_free(options);
+	wh_config_init(&options->config);
+	options->profile = profile;
+	result = profile_apply(profile, given, filtered, options, message);
+	return result == WH_RESULT_OK ? read_options(argc, argv, options, message) : result;
+}
+
 static enum wh_result parse_all(int argc, char **argv, struct options *options, struct wh_message *message)
 {
 	memset(options, 0, sizeof(*options));
@@ -216,6 +259,10 @@ static enum wh_result parse_all(int argc, char **argv, struct options *options, 
 	wh_config_init(&options->config);
 	enum wh_result result = read_options(argc, argv, options, message);
 	if (result != WH_RESULT_OK || options->command == CLI_HELP || options->command == CLI_VERSION)
+		return result;
+	if (options->profile_name != NULL)
+		result = read_with_profile(argc, argv, options, message);
+	if (result != WH_RESULT_OK)
 		return result;
 	if (!join_filter(argc, argv, options)) {
 		snprintf(message->text, sizeof(message->text), "there is no memory left for the filter");
@@ -318,7 +365,10 @@ void options_print_help(FILE *out)
 {
 	fputs("wirehaul records network traffic to disk and loses nothing that it does not admit to.\n\n"
 	      "usage: wirehaul -i NAME -w PATH [options] [filter]\n"
-	      "       wirehaul -D\n\n"
+	      "       wirehaul -D\n"
+	      "       wirehaul status|mark|rotate|stop [--control NAME|PATH]\n"
+	      "       wirehaul verify|repair FILE...\n"
+	      "       wirehaul doctor [-i NAME] [-w DIRECTORY]\n\n"
 	      "The filter is libpcap's language, as in tcpdump: tcp port 443 and not net 10.0.0.0/8\n",
 	      out);
 	for (int id = 0; id < OPTION_TOTAL; id++) {
@@ -338,5 +388,6 @@ void options_free(struct options *options)
 		free(options->interfaces[i]);
 	free((void *)options->interfaces);
 	free(options->filter);
+	profile_free(options->profile);
 	memset(options, 0, sizeof(*options));
 }

@@ -35,6 +35,8 @@ enum option_id {
 	OPTION_MIN_FREE,
 	OPTION_ON_LOW_SPACE,
 	OPTION_STATS_FILE,
+	OPTION_CONTROL,
+	OPTION_METRICS,
 	OPTION_QUIET,
 	OPTION_VERBOSE,
 	OPTION_RING_KIB,
@@ -44,11 +46,14 @@ enum option_id {
 	OPTION_BLOCK_TIMEOUT,
 	OPTION_DIRECT_IO,
 	OPTION_SIMULATE,
+	OPTION_PROFILE,
 	OPTION_LIST_INTERFACES,
 	OPTION_HELP,
 	OPTION_VERSION,
 	OPTION_TOTAL
 };
+
+struct profile;
 
 /*
  * What the command line asks for. CONFIG points into argv and into the two members that are owned here, so that argv
@@ -59,12 +64,16 @@ struct options {
 	struct wh_config config;
 	const char *stats_file;  /* borrowed from argv; NULL: none */
 	const char *filter_file; /* borrowed from argv; NULL: none */
+	const char *control;     /* name or path of the control socket, borrowed likewise; NULL: none */
+	const char *metrics;     /* address to tell metrics at, borrowed likewise; NULL: none */
+	const char *profile_name; /* name or path of the profile, borrowed likewise; NULL: none */
 	bool quiet;
 	unsigned verbosity;
-	uint64_t given; /* bit n: the option with id n was on the command line */
+	uint64_t given; /* bit n: the option with id n was on the command line or in the profile */
 
 	char **interfaces; /* owned, and each name in it */
 	char *filter;      /* owned */
+	struct profile *profile; /* owned; what was taken from it points into it */
 };
 
 /*

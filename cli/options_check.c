@@ -24,11 +24,15 @@ static enum wh_result check_list(const struct options *options, struct wh_messag
 		enum option_id id;
 		const char *text;
 	} strangers[] = {
+		{ OPTION_PROFILE, "-D lists the adapters and captures nothing: leave out --profile, or leave out -D" },
 		{ OPTION_WRITE, "-D lists the adapters and writes no file: leave out -w, or leave out -D" },
 		{ OPTION_INTERFACE, "-D lists every adapter: leave out -i, or leave out -D" },
 		{ OPTION_READ, "-D lists the adapters: leave out -r, or leave out -D" },
 		{ OPTION_FILTER_FILE, "-D lists the adapters and needs no filter: leave out -F, or leave out -D" },
 		{ OPTION_STATS_FILE, "-D captures nothing: leave out --stats-file, or leave out -D" },
+		{ OPTION_CONTROL,
+		  "-D captures nothing that could be controlled: leave out --control, or leave out -D" },
+		{ OPTION_METRICS, "-D captures nothing: leave out --metrics, or leave out -D" },
 		{ OPTION_SIMULATE, "-D captures nothing: leave out --simulate, or leave out -D" },
 	};
 	for (size_t i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {

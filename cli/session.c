@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session.h"
 
+#include "control_server.h"
 #include "live.h"
+#include "metrics_server.h"
+#include "service.h"
 #include "stats_file.h"
 #include "summary.h"
 #include "text.h"
@@ -25,6 +28,9 @@ struct session {
 	struct stats_file stats_file;
 	bool stats_open;
 	bool stats_failed; /* it has been said that the statistics cannot be written */
+	struct control_server *control;
+	struct metrics_server *metrics;
+	struct service service;
 	bool show_live;
 	bool stopping;     /* a signal has asked for the end */
 	bool text_waiting; /* standard error could not take all that is queued */
@@ -136,6 +142,7 @@ static void ask_to_stop(struct session *session)
 {
 	if (!session->stopping) {
 		session->stopping = true;
+		service_stopping(&session->service);
 		wh_capture_stop(session->capture);
 		return;
 	}
@@ -185,6 +192,7 @@ static void handle_tick(struct session *session)
 	if (read(session->timer_fd, &ticks, sizeof(ticks)) != (ssize_t)sizeof(ticks))
 		return;
 	write_stats(session);
+	service_tick(&session->service, session->capture, now_ns());
 	if (session->show_live)
 		draw_live(session);
 }
@@ -267,6 +275,11 @@ static void announce(struct session *session)
 			    options_to_standard_output(session->options) ? "standard output" : output);
 		break;
 	}
+	if (session->metrics != NULL) {
+		struct wh_message url;
+		metrics_server_url(session->metrics, &url);
+		console_say(session->console, CONSOLE_NOTICE, "metrics at %s", url.text);
+	}
 }
 
 static enum wh_result refuse(struct session *session, enum wh_result result, const struct wh_message *message)
@@ -275,11 +288,28 @@ static enum wh_result refuse(struct session *session, enum wh_result result, con
 	return result;
 }
 
+/* Where a running capture is looked at and spoken to. */
+static enum wh_result open_servers(struct session *session, struct wh_message *message)
+{
+	const struct options *options = session->options;
+	const struct control_callbacks callbacks = { .context = session->console,
+						     .report = console_report,
+						     .output = options->config.output };
+	enum wh_result result = WH_RESULT_OK;
+	if (options->control != NULL)
+		result =
+		    control_server_open(options->control, session->capture, &callbacks, &session->control, message);
+	if (result == WH_RESULT_OK && options->metrics != NULL)
+		result = metrics_server_open(options->metrics, session->capture, &session->metrics, message);
+	return result;
+}
+
 /* Opens everything in the order that leaves nothing on disk when a later step fails. */
 static enum wh_result start(struct session *session)
 {
 	struct wh_message message = { "" };
 	struct wh_config config = session->options->config;
+	config.drop_capabilities = true;
 	config.report = console_report;
 	config.report_context = session->console;
 	enum wh_result result = wh_capture_open(&config, &session->capture, &message);
@@ -293,9 +323,15 @@ static enum wh_result start(struct session *session)
 			return refuse(session, result, &message);
 		session->stats_open = true;
 	}
-	result = wh_capture_start(session->capture, &message);
+	result = open_servers(session, &message);
+	if (result == WH_RESULT_OK)
+		result = wh_capture_start(session->capture, &message);
 	if (result != WH_RESULT_OK)
 		return refuse(session, result, &message);
+	/* A capture that nobody can speak to is still a capture. */
+	if (session->control != NULL && control_server_start(session->control, &message) != WH_RESULT_OK)
+		console_say(session->console, CONSOLE_WARNING, "%s", message.text);
+	service_ready(&session->service, session->capture, now_ns());
 	return WH_RESULT_OK;
 }
 
@@ -322,6 +358,7 @@ static enum wh_result run(struct session *session)
 	announce(session);
 	write_stats(session);
 	loop(session);
+	service_stopping(&session->service);
 	struct wh_message how = { "" };
 	result = wh_capture_wait(session->capture, &how);
 	write_stats(session);
@@ -338,11 +375,15 @@ enum wh_result session_run(struct options *options, struct console *console)
 	};
 	enum wh_result result = WH_RESULT_USAGE;
 	session.signal_fd = open_signals();
-	session.timer_fd = open_timer(session.show_live || options->stats_file != NULL);
+	service_open(&session.service);
+	session.timer_fd =
+	    open_timer(session.show_live || options->stats_file != NULL || service_needs_ticks(&session.service));
 	if (session.signal_fd == -1 || session.timer_fd == -1)
 		console_say(console, CONSOLE_ALWAYS, "cannot start: %s", strerror(errno));
 	else
 		result = run(&session);
+	control_server_close(session.control);
+	metrics_server_close(session.metrics);
 	wh_capture_close(session.capture);
 	if (session.stats_open)
 		stats_file_close(&session.stats_file);

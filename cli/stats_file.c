@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "stats_file.h"
 
+#include "statistics_json.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,109 +102,6 @@ enum wh_result stats_file_open(struct stats_file *file, const char *path, struct
 	return WH_RESULT_OK;
 }
 
-static json_t *json_count(uint64_t number)
-{
-	return json_integer(number < INT64_MAX ? (json_int_t)number : (json_int_t)INT64_MAX);
-}
-
-/* JSON is Unicode; a path is whatever bytes someone chose. What is not UTF-8 becomes ASCII with question marks. */
-static json_t *json_name(const char *text)
-{
-	json_t *string = json_string(text);
-	if (string != NULL)
-		return string;
-	char *copy = strdup(text);
-	if (copy == NULL)
-		return NULL;
-	for (char *at = copy; *at != '\0'; at++) {
-		if ((unsigned char)*at >= 0x80)
-			*at = '?';
-	}
-	string = json_string(copy);
-	free(copy);
-	return string;
-}
-
-/* A percentage, or null where it is not known. */
-static json_t *json_percent(double percent)
-{
-	return percent >= 0 ? json_real(percent) : json_null();
-}
-
-/* What was left out, or null where nothing was. */
-static json_t *json_simulation(enum wh_simulation simulation)
-{
-	return simulation != WH_SIMULATE_NOTHING ? json_string(wh_simulation_name(simulation)) : json_null();
-}
-
-static json_t *describe_interface(const struct wh_interface_statistics *one)
-{
-	json_t *object = json_object();
-	int failed = json_object_set_new(object, "name", json_name(one->name));
-	failed |= json_object_set_new(object, "linktype", json_name(one->link_type));
-	failed |= json_object_set_new(object, "present", json_boolean(one->present));
-	failed |= json_object_set_new(object, "received", json_count(one->frames_received));
-	failed |= json_object_set_new(object, "written", json_count(one->frames_written));
-	failed |= json_object_set_new(object, "dropped", json_count(one->frames_dropped));
-	failed |= json_object_set_new(object, "dropped_nic", json_count(one->frames_dropped_nic));
-	failed |= json_object_set_new(object, "truncated", json_count(one->frames_truncated));
-	if (one->filtered_known)
-		failed |= json_object_set_new(object, "filtered", json_count(one->frames_filtered));
-	failed |= json_object_set_new(object, "bytes_captured", json_count(one->bytes_captured));
-	if (failed == 0)
-		return object;
-	json_decref(object);
-	return NULL;
-}
-
-static json_t *describe_interfaces(struct wh_capture *capture, size_t count)
-{
-	json_t *array = json_array();
-	for (size_t i = 0; i < count; i++) {
-		struct wh_interface_statistics one;
-		if (!wh_capture_interface_statistics(capture, i, &one))
-			continue;
-		if (json_array_append_new(array, describe_interface(&one)) != 0) {
-			json_decref(array);
-			return NULL;
-		}
-	}
-	return array;
-}
-
-static json_t *describe(struct wh_capture *capture)
-{
-	struct wh_statistics sum;
-	wh_capture_statistics(capture, &sum);
-	json_t *object = json_object();
-	/* jansson takes a value that could not be made, or an object that could not, as an error of its own. */
-	int failed = json_object_set_new(object, "state", json_string(sum.running ? "running" : "stopped"));
-	failed |= json_object_set_new(object, "stop_reason", json_name(wh_stop_reason_name(sum.stop_reason)));
-	failed |= json_object_set_new(object, "simulate", json_simulation(sum.simulate));
-	failed |= json_object_set_new(object, "elapsed_seconds", json_real((double)sum.elapsed_ns / 1e9));
-	failed |= json_object_set_new(object, "cpu_seconds", json_real((double)sum.cpu_ns / 1e9));
-	failed |= json_object_set_new(object, "frames_received", json_count(sum.frames_received));
-	failed |= json_object_set_new(object, "frames_written", json_count(sum.frames_written));
-	failed |= json_object_set_new(object, "frames_dropped", json_count(sum.frames_dropped));
-	failed |= json_object_set_new(object, "frames_dropped_nic", json_count(sum.frames_dropped_nic));
-	failed |= json_object_set_new(object, "frames_truncated", json_count(sum.frames_truncated));
-	failed |= json_object_set_new(object, "bytes_captured", json_count(sum.bytes_captured));
-	failed |= json_object_set_new(object, "bytes_on_disk", json_count(sum.bytes_on_disk));
-	failed |= json_object_set_new(object, "bytes_copied", json_count(sum.bytes_copied));
-	failed |= json_object_set_new(object, "files", json_count(sum.files));
-	failed |= json_object_set_new(object, "files_left", json_count(sum.files_left));
-	failed |= json_object_set_new(object, "current_file", json_name(sum.current_file));
-	failed |= json_object_set_new(object, "free_percent", json_percent(sum.free_percent));
-	failed |= json_object_set_new(object, "ring_fill_percent", json_percent(sum.ring_fill_percent));
-	failed |= json_object_set_new(object, "ring_fill_max_percent", json_percent(sum.ring_fill_max_percent));
-	failed |= json_object_set_new(object, "write_latency_max_us", json_count(sum.write_latency_max_us));
-	failed |= json_object_set_new(object, "interfaces", describe_interfaces(capture, sum.interface_count));
-	if (failed == 0)
-		return object;
-	json_decref(object);
-	return NULL;
-}
-
 /* Writes all of TEXT. Returns 0, or an errno. */
 static int write_all(int fd, const char *text, size_t bytes)
 {
@@ -242,7 +139,7 @@ static int replace(struct stats_file *file, const char *text)
 
 enum wh_result stats_file_write(struct stats_file *file, struct wh_capture *capture, struct wh_message *message)
 {
-	json_t *object = describe(capture);
+	json_t *object = statistics_json(capture);
 	/* Without a limit, 10.1 would be written with its 17 digits. */
 	char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
 	json_decref(object);

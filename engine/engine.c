@@ -183,6 +183,8 @@ static enum wh_status capture_set_up(struct wh_capture *capture, struct wh_error
 	enum wh_status status = sources_open(capture, error);
 	if (status == WH_OK && config->drop_to_user != NULL)
 		status = wh_privileges_drop(config->drop_to_user, error);
+	else if (status == WH_OK && config->drop_capabilities)
+		status = wh_privileges_reduce(error);
 	if (status == WH_OK && wh_settings_write_files(&capture->settings))
 		status = wh_directory_lock(config->output, &capture->lock_fd, error);
 	if (status == WH_OK && config->hook_command != NULL)

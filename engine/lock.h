@@ -6,9 +6,10 @@
 #include "ringbuf/status.h"
 
 /*
- * Locks the directory of PATH, as -w gives it, for as long as *FD is open, which the caller owns (flock(2); it ends with
- * the process, however that ends, and leaves no file). WH_ERR_INPUT: another capture has it. *FD is -1 where the file
- * system knows no locks, or the directory cannot be opened, which the writer tells of in better words. Does not block.
+ * Locks the directory of PATH, as -w gives it, for as long as *FD is open, which the caller owns (flock(2); it ends
+ * with the process, however that ends, and leaves no file). WH_ERR_INPUT: another capture has it. *FD is -1 where the
+ * file system knows no locks, or the directory cannot be opened, which the writer tells of in better words. Does not
+ * block.
  */
 WH_MUST_CHECK enum wh_status wh_directory_lock(const char *path, int *fd, struct wh_error *error);
 

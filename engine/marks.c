@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -74,6 +75,12 @@ static enum wh_status file_append(const char *output, uint64_t ns, const char *t
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return wh_error_system(error, errno, "cannot write %s", path);
+	/* In a directory that others may write to, the name may be another one of a file that is not meant at all. */
+	struct stat found;
+	if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_uid != geteuid() || found.st_nlink != 1) {
+		close(fd);
+		return wh_error_set(error, WH_ERR_INPUT, "%s is not a file of this user's with that name alone: remove it", path);
+	}
 	ssize_t written = write(fd, line, used);
 	int reason = written < 0 ? errno : EIO;
 	if (close(fd) != 0 || written != (ssize_t)used)

@@ -125,10 +125,15 @@ static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *por
 	for (uint32_t i = 0; status == WH_OK && i < config->fanout; i++) {
 		struct wh_source *source;
 		status = wh_source_tpacket_open(&ring, &source, error);
-		if (status == WH_OK && source->block_count < ring.geometry.block_count)
-			wh_capture_report(capture, 2, "%s: memory is short, its ring has %u KiB instead of %u KiB",
-					  port->name, source->block_count * (source->block_bytes / 1024),
-					  ring.geometry.block_count * (source->block_bytes / 1024));
+		uint64_t wanted_kib = (uint64_t)ring.geometry.block_count * ring.geometry.block_bytes / 1024;
+		uint64_t given_kib =
+		    status == WH_OK ? (uint64_t)source->block_count * source->block_bytes / 1024 : wanted_kib;
+		if (given_kib < wanted_kib)
+			wh_capture_report(capture, 2,
+					  "%s: memory is short, its ring has %llu KiB in blocks of %u KiB instead of "
+					  "%llu KiB",
+					  port->name, (unsigned long long)given_kib, source->block_bytes / 1024,
+					  (unsigned long long)wanted_kib);
 		if (status == WH_OK)
 			status = member_add(capture, port, source, error);
 		if (status == WH_OK && config->cpus != WH_CPUS_NONE && capture->topology != NULL)

@@ -13,6 +13,27 @@ bool wh_privileges_can_capture(void)
 	return capng_get_caps_process() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_RAW) == 1;
 }
 
+enum wh_status wh_privileges_reduce(struct wh_error *error)
+{
+	/* The first two for everybody. */
+	static const unsigned needed[] = { CAP_NET_RAW, CAP_IPC_LOCK, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH };
+	size_t count = geteuid() == 0 ? sizeof(needed) / sizeof(needed[0]) : 2;
+	bool held[sizeof(needed) / sizeof(needed[0])] = { false };
+	if (capng_get_caps_process() != 0)
+		return wh_error_set(error, WH_ERR_PERMISSION, "cannot find out which capabilities there are");
+	for (size_t i = 0; i < count; i++)
+		held[i] = capng_have_capability(CAPNG_PERMITTED, needed[i]) == 1;
+	/* The bounding set stays: only CAP_SETPCAP may change it, and root's commands are to be root's. Ambient
+	 * capabilities go with the inheritable ones. */
+	capng_clear(CAPNG_SELECT_CAPS);
+	for (size_t i = 0; i < count; i++)
+		if (held[i])
+			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, needed[i]);
+	if (capng_apply(CAPNG_SELECT_CAPS) != 0)
+		return wh_error_set(error, WH_ERR_PERMISSION, "cannot give up capabilities");
+	return WH_OK;
+}
+
 enum wh_status wh_privileges_drop(const char *user, struct wh_error *error)
 {
 	errno = 0;

@@ -18,4 +18,13 @@ bool wh_privileges_can_capture(void);
  */
 WH_MUST_CHECK enum wh_status wh_privileges_drop(const char *user, struct wh_error *error);
 
+/*
+ * Keeps of the calling thread's capabilities those that a capture needs: CAP_NET_RAW, so that adapters which come up
+ * later can still be opened, and CAP_IPC_LOCK for the sink's registered buffers; for root also CAP_DAC_OVERRIDE and
+ * CAP_DAC_READ_SEARCH, without which it could not write where it could before. Only those that are there: none is
+ * added. Nothing is left that a command (-z) would inherit; one that root runs is root's all the same. Threads that are
+ * started afterwards inherit the change.
+ */
+WH_MUST_CHECK enum wh_status wh_privileges_reduce(struct wh_error *error);
+
 #endif

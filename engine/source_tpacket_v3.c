@@ -24,7 +24,8 @@ enum {
 	PRIVATE_BYTES = WH_CHUNK_FIRST_SLOT - BLOCK_HEADER_BYTES, /* so that the first slot starts behind the head */
 	FRAME_BYTES = 2048,                                       /* has no meaning in version 3, but must be sound */
 	BLOCKS_LEAST = 4,
-	NS_PER_BYTE_NUMERATOR = 4, /* of an adapter with 10 Gbit/s: 1.25 bytes come in a ns */
+	SMALL_BLOCK_BYTES = 64 * 1024, /* a fall-back makes none smaller: they would cut frames that were joined */
+	NS_PER_BYTE_NUMERATOR = 4,     /* of an adapter with 10 Gbit/s: 1.25 bytes come in a ns */
 	NS_PER_BYTE_DENOMINATOR = 5
 };
 #define PAUSE_LEAST_NS WH_NS_PER_MS
@@ -209,33 +210,48 @@ static uint64_t pause_most(uint64_t bytes)
 	return ns < PAUSE_MOST_NS ? ns : PAUSE_MOST_NS;
 }
 
-/* Makes the ring, a smaller one where the kernel has no memory for what was asked. */
+/* Asks the kernel for a ring of so many blocks, and for it to be mapped. NULL, with errno, where it has no memory. */
+static void *ring_try(int fd, uint32_t block_bytes, uint32_t count, uint32_t timeout_ms)
+{
+	struct tpacket_req3 request = {
+		.tp_block_size = block_bytes,
+		.tp_block_nr = count,
+		.tp_frame_size = FRAME_BYTES,
+		.tp_frame_nr = block_bytes / FRAME_BYTES * count,
+		.tp_retire_blk_tov = timeout_ms,
+		.tp_sizeof_priv = PRIVATE_BYTES,
+	};
+	if (setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) != 0)
+		return NULL;
+	void *memory = mmap(NULL, (size_t)block_bytes * count, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory != MAP_FAILED)
+		return memory;
+	int reason = errno;
+	request = (struct tpacket_req3){ 0 };
+	setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request));
+	errno = reason;
+	return NULL;
+}
+
+/* Makes the ring, one of fewer blocks where the kernel has no memory for what was asked, then one of smaller blocks. */
 static int ring_make(struct tpacket *tpacket, const struct wh_ring_geometry *geometry)
 {
-	uint32_t count = geometry->block_count;
-	for (;;) {
-		struct tpacket_req3 request = {
-			.tp_block_size = geometry->block_bytes,
-			.tp_block_nr = count,
-			.tp_frame_size = FRAME_BYTES,
-			.tp_frame_nr = geometry->block_bytes / FRAME_BYTES * count,
-			.tp_retire_blk_tov = geometry->timeout_ms,
-			.tp_sizeof_priv = PRIVATE_BYTES,
-		};
-		if (setsockopt(tpacket->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) == 0)
-			break;
-		if (errno != ENOMEM || count / 2 < BLOCKS_LEAST)
+	uint32_t block_bytes = geometry->block_bytes, count = geometry->block_count;
+	void *memory;
+	while ((memory = ring_try(tpacket->fd, block_bytes, count, geometry->timeout_ms)) == NULL) {
+		if (errno != ENOMEM)
 			return -1;
-		count /= 2;
+		if (count / 2 >= BLOCKS_LEAST)
+			count /= 2;
+		else if (block_bytes / 2 >= SMALL_BLOCK_BYTES)
+			block_bytes /= 2;
+		else
+			return -1;
 	}
-	size_t bytes = (size_t)geometry->block_bytes * count;
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, tpacket->fd, 0);
-	if (memory == MAP_FAILED)
-		return -1;
 	tpacket->source.memory = memory;
-	tpacket->source.block_bytes = geometry->block_bytes;
+	tpacket->source.block_bytes = block_bytes;
 	tpacket->source.block_count = count;
-	tpacket->source.pause_most_ns = pause_most(bytes);
+	tpacket->source.pause_most_ns = pause_most((uint64_t)block_bytes * count);
 	tpacket->lent = calloc(count, sizeof(*tpacket->lent));
 	return tpacket->lent != NULL ? 0 : -1;
 }

@@ -3,10 +3,10 @@
 
 # To build and run the command.
 build_packages="build-essential cmake ninja-build pkg-config libpcap-dev liburing-dev libhwloc-dev libmnl-dev
-	libcap-ng-dev libjansson-dev"
+	libcap-ng-dev libjansson-dev libinih-dev libmicrohttpd-dev libsystemd-dev"
 # To run every test: the unit tests' library, the independent readers, the makers of networks and disks.
 test_packages="libcmocka-dev libck-dev python3 iproute2 tcpdump tshark wireshark-common e2fsprogs xfsprogs util-linux
-	ethtool mandoc binutils clang clang-tidy clang-format libclang-rt-14-dev man-db"
+	ethtool mandoc binutils clang clang-tidy clang-format libclang-rt-14-dev man-db libcap2-bin procps libfuse3-dev fuse3"
 
 # Installs those of the packages of KIND (build or test) that dpkg does not know as installed.
 install_missing() {

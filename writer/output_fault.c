@@ -66,7 +66,9 @@ bool wh_output_fault_begin(struct wh_writer *writer, struct wh_job *job, const s
 	if (fault->pause_ns > PAUSE_MOST_NS)
 		fault->pause_ns = PAUSE_MOST_NS;
 	fault->next_ns = now_ns + fault->pause_ns;
-	fault->job = job;
+	/* A sink halts with the first write that fails, so there is one at most; a file's fault leaves it in place. */
+	if (job != NULL)
+		fault->job = job;
 	return true;
 }
 

@@ -40,11 +40,12 @@ static enum wh_status file_create(struct wh_writer *writer, struct wh_file *file
 {
 	for (int tries = 0;; tries++) {
 		char path[WH_PATH_BYTES];
-		wh_chain_path(&writer->name, ++writer->file_number, wh_ns_wall(), path);
+		uint64_t number = writer->file_number + 1 + (uint64_t)tries;
+		wh_chain_path(&writer->name, number, wh_ns_wall(), path);
 		enum wh_status status =
 		    writer->file_ops->open(file, path, writer->config.direct, header, length, error);
 		if (status == WH_OK)
-			file->number = writer->file_number;
+			file->number = writer->file_number = number;
 		if (status == WH_OK || error->os_error != EEXIST || tries == NAME_TRIES)
 			return status;
 	}

@@ -106,6 +106,8 @@ static void joined_prepare(struct uring *uring, struct io_uring_sqe *entry, stru
 	entry->flags |= IOSQE_ASYNC;
 }
 
+static void chain_collect(struct uring *uring);
+
 static void chain_start(struct uring *uring)
 {
 	if (uring->halted || uring->chain.first != NULL)
@@ -115,6 +117,9 @@ static void chain_start(struct uring *uring)
 	while (uring->queued.first != NULL && uring->chain_out < CHAIN_MOST && pieces_used < PIECES) {
 		struct wh_write *write = wh_write_queue_take(&uring->queued);
 		wh_write_queue_append(&uring->chain, write);
+		/* One that was carried out behind a short one has only its place in the order to wait for. */
+		if (write->done == write->length)
+			continue;
 		entry = io_uring_get_sqe(&uring->ring);
 		if (write->buffer != WH_BUFFER_NONE && uring->joined_most[write->buffer] != 0)
 			joined_prepare(uring, entry, write, &pieces_used);
@@ -127,6 +132,8 @@ static void chain_start(struct uring *uring)
 	}
 	if (entry != NULL)
 		entry->flags &= (uint8_t)~IOSQE_IO_LINK;
+	else if (uring->chain.first != NULL)
+		chain_collect(uring);
 }
 
 /* What came back for WRITE and those that were joined to it. */
@@ -315,6 +322,12 @@ enum wh_status wh_sink_uring_open(struct wh_sink **sink, struct wh_error *error)
 	if (result < 0) {
 		free(uring);
 		return wh_error_system(error, -result, "the kernel refuses io_uring");
+	}
+	if (!knows(&uring->ring, IORING_OP_WRITE)) {
+		io_uring_queue_exit(&uring->ring);
+		free(uring);
+		return wh_error_system(error, ENOSYS,
+				       "the kernel's io_uring does not know the writes that are wanted of it");
 	}
 	uring->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (uring->wake_fd < 0) {

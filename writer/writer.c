@@ -81,7 +81,7 @@ static enum wh_status sink_open(struct wh_writer *writer, struct wh_error *error
 		return WH_OK;
 	char line[sizeof(refusal.text) + 64];
 	snprintf(line, sizeof(line), "%s; writing with pwrite instead", refusal.text);
-	event_send(writer, WH_WRITER_NOTICE, 0, line);
+	event_send(writer, WH_WRITER_TROUBLE, 0, line);
 	return wh_sink_portable_open(&writer->sink, error);
 }
 

@@ -119,6 +119,9 @@ struct wh_config {
 	const char *cpu_list; /* "0,2-3" when cpus is WH_CPUS_LIST */
 	enum wh_direct_io direct_io;
 	const char *drop_to_user; /* give up root for this user once the rings are open, or NULL */
+	/* Once the rings are open, the thread that opens the capture, and so those of the capture, keep of their
+	 * capabilities only what a capture needs. With drop_to_user that is so in any case. */
+	bool drop_capabilities;
 
 	/* Called with one line when something happens that a person should know of (an adapter has gone, a fall-back
 	 * was taken). severity: 0 detail, 1 notice, 2 warning. Called from the library's threads, one call at a time;
@@ -292,8 +295,8 @@ WH_API WH_MUST_USE enum wh_result wh_file_verify(const char *path, struct wh_fil
 
 /*
  * Writes to OUT, a new file, what can be saved of PATH, so that every reader gets through it: headers, each whole
- * chunk (found again at 4 KiB boundaries), and of a damaged chunk or another program's file the whole records up to the
- * damage. PATH is never written to. OUT must not exist; it is complete or not there at all. CHECK, if not NULL,
+ * chunk (found again at 4 KiB boundaries), and of a damaged chunk the whole records in front of the damage and behind it; of
+ * another program's file those in front of it. PATH is never written to. OUT must not exist; it is complete or not there at all. CHECK, if not NULL,
  * describes OUT. WH_RESULT_USAGE: nothing of PATH is a capture file, or OUT exists; WH_RESULT_ERROR: reading or writing
  * failed. Any thread; blocks.
  */
