@@ -79,7 +79,8 @@ static enum wh_status file_append(const char *output, uint64_t ns, const char *t
 	struct stat found;
 	if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_uid != geteuid() || found.st_nlink != 1) {
 		close(fd);
-		return wh_error_set(error, WH_ERR_INPUT, "%s is not a file of this user's with that name alone: remove it", path);
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "%s is not a file of this user's with that name alone: remove it", path);
 	}
 	ssize_t written = write(fd, line, used);
 	int reason = written < 0 ? errno : EIO;

@@ -6,7 +6,22 @@ build_packages="build-essential cmake ninja-build pkg-config libpcap-dev liburin
 	libcap-ng-dev libjansson-dev libinih-dev libmicrohttpd-dev libsystemd-dev"
 # To run every test: the unit tests' library, the independent readers, the makers of networks and disks.
 test_packages="libcmocka-dev libck-dev python3 iproute2 tcpdump tshark wireshark-common e2fsprogs xfsprogs util-linux
-	ethtool mandoc binutils clang clang-tidy clang-format libclang-rt-14-dev man-db libcap2-bin procps libfuse3-dev fuse3"
+	ethtool mandoc binutils clang clang-tidy clang-format libclang-rt-14-dev man-db libcap2-bin procps libfuse3-dev fuse3 file systemd
+	libseccomp2 prometheus"
+
+# Runs a command of apt-get so that no service that it installs is started, now or later: a test needs the program only.
+without_services() {
+	policy=/usr/sbin/policy-rc.d
+	made=
+	[ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy && made=$policy; }
+	result=0
+	"$@" || result=$?
+	[ -z "$made" ] || rm -f "$made"
+	case " $missing " in
+	*" prometheus "*) [ ! -d /run/systemd/system ] || systemctl -q disable prometheus ;;
+	esac
+	return $result
+}
 
 # Installs those of the packages of KIND (build or test) that dpkg does not know as installed.
 install_missing() {
@@ -26,7 +41,7 @@ install_missing() {
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get -q update >&2
 	# shellcheck disable=SC2086 # a list of words
-	apt-get -q -y install --no-install-recommends $missing >&2
+	without_services apt-get -q -y install --no-install-recommends $missing >&2
 }
 
 # Configures PRESET and builds it, or of it what the other arguments name (--target ...). Says little when there is nothing

@@ -30,6 +30,13 @@ struct wh_job *wh_output_job(struct wh_writer *writer)
 
 static void job_finish(struct wh_writer *writer, struct wh_job *job);
 
+/* For the watchdog (wh_writer_slowest()). A reader of a pipe that takes its time is not a disk that hangs. */
+static void waiting_since(struct wh_writer *writer, uint64_t ns)
+{
+	if (!writer->to_stream)
+		atomic_store_explicit(&writer->waiting_ns, ns, memory_order_relaxed);
+}
+
 void wh_output_queue(struct wh_writer *writer, struct wh_job *job, const struct wh_stream_piece *piece)
 {
 	struct wh_file *file = writer->file;
@@ -40,6 +47,8 @@ void wh_output_queue(struct wh_writer *writer, struct wh_job *job, const struct 
 	job->write.fd = piece->aligned && file->direct ? file->direct_fd : file->buffered_fd;
 	job->write.offset = writer->to_stream ? WH_OFFSET_STREAM : piece->offset;
 	job->queued_ns = wh_ns_monotonic();
+	if (writer->jobs_out == 0)
+		waiting_since(writer, job->queued_ns);
 	file->pending++;
 	writer->jobs_out++;
 	if (writer->failed) {
@@ -192,6 +201,8 @@ void wh_output_reap(struct wh_writer *writer, uint64_t wait_ns)
 {
 	wait_ns = wh_output_fault_turn(writer, wait_ns);
 	struct wh_write *write = writer->sink->ops->reap(writer->sink, wait_ns);
+	if (write != NULL)
+		waiting_since(writer, wh_ns_monotonic());
 	while (write != NULL) {
 		struct wh_job *job = (struct wh_job *)write;
 		write = write->next;
@@ -206,4 +217,6 @@ void wh_output_reap(struct wh_writer *writer, uint64_t wait_ns)
 			wh_output_fault_end(writer);
 		job_finish(writer, job);
 	}
+	if (writer->jobs_out == 0)
+		waiting_since(writer, 0);
 }

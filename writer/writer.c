@@ -507,6 +507,9 @@ const char *wh_writer_slowest(struct wh_writer *writer, uint64_t now_ns, uint64_
 {
 	/* Relaxed: a time that is a moment old is as good. */
 	*since_ns = atomic_load_explicit(&writer->beat_ns, memory_order_relaxed);
+	uint64_t waiting_ns = atomic_load_explicit(&writer->waiting_ns, memory_order_relaxed);
+	if (waiting_ns != 0 && waiting_ns < *since_ns)
+		*since_ns = waiting_ns;
 	uint64_t closing_ns = writer->closer != NULL ? wh_closer_busy_since(writer->closer) : 0;
 	if (closing_ns == 0 || closing_ns > now_ns || closing_ns >= *since_ns)
 		return "wh-write";

@@ -103,7 +103,9 @@ class Install(case.Case):
         library = {f"libwirehaul.{end}" for end in ("a", "so", "so.0", f"so.{version}")} | {"pkgconfig/wirehaul.pc"}
         self.assertEqual(
             names - cmake,
-            {"bin/wirehaul", "include/wirehaul.h", "share/man/man1/wirehaul.1"}
+            {"bin/wirehaul", "include/wirehaul.h", "share/bash-completion/completions/wirehaul",
+             "share/zsh/vendor-completions/_wirehaul",
+             *(f"share/man/man1/wirehaul{part}.1" for part in ("", "-control", "-doctor", "-verify"))}
             | {os.path.join(libdir, name) for name in library},
         )
         self.assertIn(os.path.join(package, "wirehaulConfig.cmake"), cmake)

@@ -56,8 +56,7 @@ class Service(case.Case):
         disk = self.enterContext(rig.Disk(self.scratch, 400))
         output = os.path.join(disk.path, "out")
         os.mkdir(output)
-        # Files so small that a new one is always about to be made.
-        capture = self.start("-C", "1", directory=output)
+        capture = self.start(directory=output)
         blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=60, size=SIZE, rate=2000)
         self.listener.until(lambda told: "WATCHDOG" in told, 5 * self.options.slow, "a sign of life")
         rig.run("fsfreeze", "--freeze", disk.path)
