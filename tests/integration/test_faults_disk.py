@@ -48,7 +48,7 @@ class Disk(faults.FaultCase):
 
     def test_write_fails_once(self):
         """The ring holds what comes until the next try: nothing is lost, and the file goes on."""
-        capture, blast = self.begin("-B", str(SMALL_RING_KIB), rate=SMALL_RATE)
+        capture, blast = self.begin("-B", str(SMALL_RING_KIB), "--block-size", "64KiB", rate=SMALL_RATE)
         self.disk.fail("write", count=1)
         self.said(capture, "Input/output error", "trying again")
         self.said(capture, "Input/output error", "writing goes on")
@@ -69,7 +69,7 @@ class Disk(faults.FaultCase):
 
     def test_writes_fail_now_and_then(self):
         """Whatever they carry: chunks, a growing one, the end of a file."""
-        capture, blast = self.begin("-C", "1", "-B", str(SMALL_RING_KIB), rate=SMALL_RATE)
+        capture, blast = self.begin("-C", "1", "-B", str(SMALL_RING_KIB), "--block-size", "64KiB", rate=SMALL_RATE)
         for number in range(5):
             self.disk.fail("write", count=1, after=number)
             self.disk.wait_failed("write", number + 1)
