@@ -99,8 +99,8 @@ enum wh_status wh_output_room_find(struct wh_writer *writer, uint64_t bytes, str
  * is to be tried again: JOB is, by itself; the rest by whoever asked, when wh_output_fault_waits() is false again.
  * Otherwise it is for good. */
 bool wh_output_fault_begin(struct wh_writer *writer, struct wh_job *job, const struct wh_error *error);
-/* Something of the kind has succeeded. */
-void wh_output_fault_end(struct wh_writer *writer);
+/* A write (OF_WRITE), or the making or growing of a file, has succeeded. */
+void wh_output_fault_end(struct wh_writer *writer, bool of_write);
 /* Whether nothing new should be tried just now. */
 bool wh_output_fault_waits(struct wh_writer *writer);
 /* Tries again what is due; returns for how long, of WAIT_NS, one may sleep. */

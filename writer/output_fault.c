@@ -52,7 +52,8 @@ bool wh_output_fault_begin(struct wh_writer *writer, struct wh_job *job, const s
 	if (writer->failed || !may_pass(writer, error->os_error))
 		return false;
 	if (fault->since_ns == 0) {
-		*fault = (struct wh_fault){ .since_ns = now_ns };
+		fault->since_ns = now_ns;
+		fault->pause_ns = fault->hurried_ns = 0;
 		snprintf(fault->reason, sizeof(fault->reason), "%s", error->text);
 		char line[sizeof(error->text) + 96];
 		snprintf(line, sizeof(line), "%s: trying again for a minute, while the ring holds what comes",
@@ -60,6 +61,7 @@ bool wh_output_fault_begin(struct wh_writer *writer, struct wh_job *job, const s
 		event_send(writer, WH_WRITER_TROUBLE, line);
 	} else if (is_over(writer, now_ns)) {
 		fault->since_ns = 0;
+		fault->of_write = fault->of_place = false;
 		return false;
 	}
 	fault->pause_ns = fault->pause_ns == 0 ? PAUSE_LEAST_NS : 2 * fault->pause_ns;
@@ -69,17 +71,25 @@ bool wh_output_fault_begin(struct wh_writer *writer, struct wh_job *job, const s
 	/* A sink halts with the first write that fails, so there is one at most; a file's fault leaves it in place. */
 	if (job != NULL)
 		fault->job = job;
+	fault->of_write |= job != NULL;
+	fault->of_place |= job == NULL;
 	return true;
 }
 
-void wh_output_fault_end(struct wh_writer *writer)
+void wh_output_fault_end(struct wh_writer *writer, bool of_write)
 {
 	struct wh_fault *fault = &writer->fault;
-	if (fault->since_ns == 0)
+	if (fault->since_ns == 0 || (of_write && fault->job != NULL))
+		return;
+	/* What is still on its way to the present file says nothing of the next one. */
+	if (of_write)
+		fault->of_write = false;
+	else
+		fault->of_place = false;
+	if (fault->of_write || fault->of_place)
 		return;
 	double seconds = (double)(wh_ns_monotonic() - fault->since_ns) / 1e9;
 	fault->since_ns = 0;
-	fault->job = NULL;
 	snprintf(fault->told, sizeof(fault->told), "%s, for %.1f s; writing goes on", fault->reason, seconds);
 	event_send(writer, WH_WRITER_TROUBLE, fault->told);
 }

@@ -174,7 +174,7 @@ static bool next_begin(struct wh_writer *writer)
 	struct wh_error error;
 	enum wh_status status = wh_output_file_begin(writer, &error);
 	if (status == WH_OK) {
-		wh_output_fault_end(writer);
+		wh_output_fault_end(writer, false);
 		return true;
 	}
 	bool limit = status == WH_ERR_NO_SPACE && error.os_error == 0;

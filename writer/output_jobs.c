@@ -214,7 +214,7 @@ void wh_output_reap(struct wh_writer *writer, uint64_t wait_ns)
 		if (failed)
 			write_failed(writer, job);
 		else if (job->write.os_error == 0)
-			wh_output_fault_end(writer);
+			wh_output_fault_end(writer, true);
 		job_finish(writer, job);
 	}
 	if (writer->jobs_out == 0)

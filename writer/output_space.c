@@ -167,8 +167,10 @@ bool wh_output_room_or_stop(struct wh_writer *writer, uint64_t end)
 	if (writer->file == NULL)
 		return false;
 	enum wh_status status = wh_output_room_ensure(writer, writer->file, end, &space, &error);
-	if (status == WH_OK)
+	if (status == WH_OK) {
+		wh_output_fault_end(writer, false);
 		return true;
+	}
 	if (status == WH_ERR_NO_SPACE && error.os_error == 0)
 		wh_output_space_stop(writer, &space);
 	else if (!wh_output_fault_begin(writer, NULL, &error))

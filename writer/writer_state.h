@@ -74,6 +74,8 @@ struct wh_fault {
 	uint64_t next_ns;         /* when to try again */
 	uint64_t pause_ns;        /* what the last wait was */
 	uint64_t hurried_ns;      /* when somebody was first seen to wait for the end */
+	bool of_write;            /* a write has failed, and none has succeeded since */
+	bool of_place;            /* a file could not be made or grow, and none could since */
 	struct wh_job *job;       /* the write to be tried again; NULL: it is a file that is to be made or to grow */
 	char reason[560];         /* "cannot write to X: Input/output error" */
 	char told[WH_MARK_BYTES]; /* what the file has yet to be told of one that is over, or empty */
