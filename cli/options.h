@@ -62,17 +62,17 @@ struct profile;
 struct options {
 	enum cli_command command;
 	struct wh_config config;
-	const char *stats_file;  /* borrowed from argv; NULL: none */
-	const char *filter_file; /* borrowed from argv; NULL: none */
-	const char *control;     /* name or path of the control socket, borrowed likewise; NULL: none */
-	const char *metrics;     /* address to tell metrics at, borrowed likewise; NULL: none */
+	const char *stats_file;   /* borrowed from argv; NULL: none */
+	const char *filter_file;  /* borrowed from argv; NULL: none */
+	const char *control;      /* name or path of the control socket, borrowed likewise; NULL: none */
+	const char *metrics;      /* address to tell metrics at, borrowed likewise; NULL: none */
 	const char *profile_name; /* name or path of the profile, borrowed likewise; NULL: none */
 	bool quiet;
 	unsigned verbosity;
 	uint64_t given; /* bit n: the option with id n was on the command line or in the profile */
 
-	char **interfaces; /* owned, and each name in it */
-	char *filter;      /* owned */
+	char **interfaces;       /* owned, and each name in it */
+	char *filter;            /* owned */
 	struct profile *profile; /* owned; what was taken from it points into it */
 };
 

@@ -78,7 +78,7 @@ struct wh_capture {
 	struct wh_topology *topology;
 	struct wh_interface_watch *watch; /* NULL without adapters */
 	struct wh_hooks *hooks;
-	int lock_fd; /* the output's directory, locked against other captures; -1: none */
+	int lock_fd;              /* the output's directory, locked against other captures; -1: none */
 	_Atomic uint64_t beat_ns; /* monotonic; when the supervisor last came round */
 	_Atomic uint64_t marks;
 	uint64_t session;

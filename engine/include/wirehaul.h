@@ -295,10 +295,10 @@ WH_API WH_MUST_USE enum wh_result wh_file_verify(const char *path, struct wh_fil
 
 /*
  * Writes to OUT, a new file, what can be saved of PATH, so that every reader gets through it: headers, each whole
- * chunk (found again at 4 KiB boundaries), and of a damaged chunk the whole records in front of the damage and behind it; of
- * another program's file those in front of it. PATH is never written to. OUT must not exist; it is complete or not there at all. CHECK, if not NULL,
- * describes OUT. WH_RESULT_USAGE: nothing of PATH is a capture file, or OUT exists; WH_RESULT_ERROR: reading or writing
- * failed. Any thread; blocks.
+ * chunk (found again at 4 KiB boundaries), and of a damaged chunk the whole records in front of the damage and behind
+ * it; of another program's file those in front of it. PATH is never written to. OUT must not exist; it is complete or
+ * not there at all. CHECK, if not NULL, describes OUT. WH_RESULT_USAGE: nothing of PATH is a capture file, or OUT
+ * exists; WH_RESULT_ERROR: reading or writing failed. Any thread; blocks.
  */
 WH_API WH_MUST_USE enum wh_result wh_file_repair(const char *path, const char *out, struct wh_file_check *check,
 						 struct wh_message *message);
