@@ -329,8 +329,11 @@ static enum wh_result start(struct session *session)
 	if (result != WH_RESULT_OK)
 		return refuse(session, result, &message);
 	/* A capture that nobody can speak to is still a capture. */
-	if (session->control != NULL && control_server_start(session->control, &message) != WH_RESULT_OK)
+	if (session->control != NULL && control_server_start(session->control, &message) != WH_RESULT_OK) {
 		console_say(session->console, CONSOLE_WARNING, "%s", message.text);
+		control_server_close(session->control);
+		session->control = NULL;
+	}
 	service_ready(&session->service, session->capture, now_ns());
 	return WH_RESULT_OK;
 }

@@ -219,8 +219,9 @@ WH_API void wh_capture_rotate(struct wh_capture *capture);
  * Puts TEXT (UTF-8, 1 to 1000 bytes, no control characters) and the present time into the current file of each chain,
  * between the frames, as a systemd Journal Export Block, which Wireshark shows as a line of its own; and into the file
  * of marks beside the chain, whose name is the chain's stem with "_marks.txt". Classic pcap has the latter alone,
- * standard output the former. Returns at once; the mark is on its way within a second. Any thread. WH_RESULT_USAGE
- * where TEXT cannot be a mark or the capture does not run, WH_RESULT_ERROR where the file of marks cannot be written.
+ * standard output the former. Blocks for as long as it takes to write the latter; the mark is on its way within a
+ * second. Any thread. WH_RESULT_USAGE where TEXT cannot be a mark or the capture does not run, WH_RESULT_ERROR where
+ * the file of marks cannot be written.
  */
 WH_API WH_MUST_USE enum wh_result wh_capture_mark(struct wh_capture *capture, const char *text,
 						  struct wh_message *message);
