@@ -17,7 +17,7 @@ struct wh_topology;
  * Loads the machine's topology, with PCI and network objects where there is more than one place they can be. Only CPUs
  * that the process may run on (sched_getaffinity) count. CPU_LIST: "0,2-3" restricts the choice, NULL: all. A list that
  * names a CPU that is not there or not allowed is WH_ERR_INPUT. The caller owns *TOPOLOGY. Takes about a millisecond,
- * with devices ten.
+ * with devices ten. Nothing is loaded where one CPU is left and there is one memory node: then there is no choice.
  */
 WH_MUST_CHECK enum wh_status wh_topology_open(const char *cpu_list, struct wh_topology **topology,
 					      struct wh_error *error);

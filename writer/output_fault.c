@@ -117,9 +117,10 @@ uint64_t wh_output_fault_turn(struct wh_writer *writer, uint64_t wait_ns)
 		writer->sink->ops->retry(writer->sink, &job->write);
 		return wait_ns;
 	}
-	uint64_t left_ns = over || now_ns >= fault->next_ns ? 0 : fault->next_ns - now_ns;
-	/* Somebody who begins to wait for the end is seen soon. */
-	if (left_ns > PAUSE_LEAST_NS)
-		left_ns = PAUSE_LEAST_NS;
+	/* Somebody who begins to wait for the end is seen soon. What is due is tried by others before they sleep, or is
+	 * with the kernel already, for however long: never a reason not to sleep at all. */
+	uint64_t left_ns = PAUSE_LEAST_NS;
+	if (now_ns < fault->next_ns && fault->next_ns - now_ns < left_ns)
+		left_ns = fault->next_ns - now_ns;
 	return left_ns < wait_ns ? left_ns : wait_ns;
 }
