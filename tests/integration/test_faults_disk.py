@@ -139,6 +139,22 @@ class Disk(faults.FaultCase):
         self.assertGreaterEqual(outcome.stats["frames_dropped"], hung - 2 * in_ring(SMALL_RING_KIB))
         self.assertGreater(outcome.stats["write_latency_max_us"], 0.9e6 * faults.HANG_SECONDS)
 
+    def test_disk_hangs_after_a_failure(self):
+        """A write that is tried again and does not come back is waited for asleep."""
+        capture, blast = self.begin("-B", str(SMALL_RING_KIB))
+        self.disk.fail("write")
+        self.said(capture, "trying again")
+        self.disk.hang("write")
+        self.disk.wait_hanging("write")
+        self.sent_more(blast, 2 * in_ring(SMALL_RING_KIB))  # so that nothing but the disk is waited for
+        before = faults.cpu_ticks(capture.pid)
+        time.sleep(1)  # in which nothing must happen, for which there is no event
+        used = faults.cpu_ticks(capture.pid) - before
+        self.disk.heal()  # first: while it hangs nothing can be put away
+        self.assertLess(used, 30)
+        self.said(capture, "writing goes on")
+        self.assertSurvived(capture, blast)
+
     def test_stop_while_the_disk_hangs(self):
         """What was asked of the kernel cannot be taken back: the end comes when the disk does, and all is written."""
         capture, blast = self.begin()

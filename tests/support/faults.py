@@ -35,6 +35,12 @@ def program(test, name):
     return path
 
 
+def cpu_ticks(pid):
+    """Processor time of a process so far, in ticks of a hundredth of a second."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+
+
 class FaultDisk(rig.Resource):
     """A file system at .path that does as it is told (faultfs.c). What is in it lies in .backing as well."""
 
