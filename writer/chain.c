@@ -8,7 +8,7 @@
 #include "ringbuf/clock.h"
 
 /* What "_00001_20260101000000" and a number of up to 20 digits may take. */
-enum { STAMP_BYTES = 40 };
+enum { NUMBER_LEAST = 5, NUMBER_MOST = 20, DATE_DIGITS = 14, STAMP_BYTES = 40 };
 
 enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_chain_name *name,
 				   struct wh_error *error)
@@ -47,6 +47,16 @@ enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_
 	return WH_OK;
 }
 
+/* Writes NAME's directory and the slash behind it to PATH; returns their length. No path is cut off:
+ * wh_chain_name_parse() has measured it. */
+static size_t directory_put(const struct wh_chain_name *name, char path[WH_PATH_BYTES])
+{
+	const char *directory = strcmp(name->directory, ".") == 0 ? "" : name->directory;
+	const char *slash = directory[0] == '\0' || strcmp(directory, "/") == 0 ? "" : "/";
+	int length = snprintf(path, WH_PATH_BYTES, "%s%s", directory, slash);
+	return length < WH_PATH_BYTES ? (size_t)length : WH_PATH_BYTES - 1;
+}
+
 void wh_chain_path(const struct wh_chain_name *name, uint64_t number, uint64_t wall_ns, char path[WH_PATH_BYTES])
 {
 	time_t seconds = (time_t)(wall_ns / WH_NS_PER_SECOND);
@@ -54,13 +64,31 @@ void wh_chain_path(const struct wh_chain_name *name, uint64_t number, uint64_t w
 	char stamp[32] = "";
 	if (localtime_r(&seconds, &local) != NULL)
 		strftime(stamp, sizeof(stamp), "%Y%m%d%H%M%S", &local);
-	const char *directory = strcmp(name->directory, ".") == 0 ? "" : name->directory;
-	const char *slash = directory[0] == '\0' || strcmp(directory, "/") == 0 ? "" : "/";
-	/* Cannot be cut off: wh_chain_name_parse() has measured it. */
-	int length = snprintf(path, WH_PATH_BYTES, "%s%s%s_%05llu_%s%s", directory, slash, name->stem,
+	size_t used = directory_put(name, path);
+	int length = snprintf(path + used, WH_PATH_BYTES - used, "%s_%05llu_%s%s", name->stem,
 			      (unsigned long long)number, stamp, name->extension);
-	if (length >= WH_PATH_BYTES)
+	if (used + (size_t)length >= WH_PATH_BYTES)
 		path[WH_PATH_BYTES - 1] = '\0';
+}
+
+void wh_chain_path_of(const struct wh_chain_name *name, const char *file, char path[WH_PATH_BYTES])
+{
+	size_t used = directory_put(name, path);
+	snprintf(path + used, WH_PATH_BYTES - used, "%s", file);
+}
+
+bool wh_chain_has_name(const struct wh_chain_name *name, const char *file)
+{
+	static const char digits[] = "0123456789";
+	size_t stem = strlen(name->stem);
+	if (strncmp(file, name->stem, stem) != 0 || file[stem] != '_')
+		return false;
+	file += stem + 1;
+	size_t number = strspn(file, digits);
+	if (number < NUMBER_LEAST || number > NUMBER_MOST || file[number] != '_')
+		return false;
+	file += number + 1;
+	return strspn(file, digits) == DATE_DIGITS && strcmp(file + DATE_DIGITS, name->extension) == 0;
 }
 
 /* A new file takes a header and a trailer besides what is put into it, and the present one takes its trailer. */

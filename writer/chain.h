@@ -31,6 +31,12 @@ WH_MUST_CHECK enum wh_status wh_chain_name_parse(const char *path, const char *t
  * least five digits, as dumpcap names them, so that Wireshark's File Set follows the chain. */
 void wh_chain_path(const struct wh_chain_name *name, uint64_t number, uint64_t wall_ns, char path[WH_PATH_BYTES]);
 
+/* Whether FILE, a name without its directory, is one that wh_chain_path() gives to some file of the chain. */
+bool wh_chain_has_name(const struct wh_chain_name *name, const char *file);
+
+/* Writes the path of FILE, for which wh_chain_has_name() is true. */
+void wh_chain_path_of(const struct wh_chain_name *name, const char *file, char path[WH_PATH_BYTES]);
+
 /* When files end and the chain ends. Zero: no such limit. */
 struct wh_chain_limits {
 	uint64_t file_bytes;

@@ -24,6 +24,7 @@ struct wh_closer {
 	pthread_cond_t idle; /* for the others: the thread has nothing left to do */
 	struct wh_file *first, *last;
 	struct kept *oldest, *newest;
+	uint32_t waiting;               /* files handed over that are not closed yet */
 	uint64_t kept_count;            /* files on the kept list */
 	uint64_t begun;                 /* files begun */
 	uint64_t closed;                /* files closed */
@@ -72,23 +73,22 @@ static void retention_apply(struct wh_closer *closer)
 	}
 }
 
-/* What is to be remembered of FILE, NULL where nothing is. Only a chain that may delete files needs to remember them;
- * the list is bounded by keep_files or by the disk. */
-static struct kept *kept_make(struct wh_closer *closer, const struct wh_file *file)
+/* Only a chain that may delete files needs to remember them; the list is bounded by keep_files or by the disk. */
+static bool remembers(const struct wh_closer *closer)
 {
-	if (closer->config.keep_files == 0 && !closer->config.may_delete && !closer->config.transient)
-		return NULL;
-	size_t length = strlen(file->path) + 1;
+	return closer->config.keep_files != 0 || closer->config.may_delete || closer->config.transient;
+}
+
+/* NULL: no memory. */
+static struct kept *kept_make(const char *path, uint64_t bytes)
+{
+	size_t length = strlen(path) + 1;
 	struct kept *kept = malloc(sizeof(*kept) + length);
-	if (kept == NULL) {
-		/* What cannot be removed later goes now; what is to stay, stays. */
-		if (closer->config.transient)
-			file_remove(closer, file->path, false);
+	if (kept == NULL)
 		return NULL;
-	}
 	kept->next = NULL;
-	kept->bytes = file->valid;
-	memcpy(kept->path, file->path, length);
+	kept->bytes = bytes;
+	memcpy(kept->path, path, length);
 	return kept;
 }
 
@@ -139,8 +139,14 @@ static void *closer_main(void *argument)
 		pthread_mutex_unlock(&closer->lock);
 		struct wh_error error;
 		bool whole = closer->config.files->finish(file, &error) == WH_OK;
+		pthread_mutex_lock(&closer->lock);
+		closer->waiting--;
+		pthread_mutex_unlock(&closer->lock);
 		closer->config.closed(closer->config.context, file->path, whole ? NULL : &error);
-		struct kept *kept = kept_make(closer, file);
+		struct kept *kept = remembers(closer) ? kept_make(file->path, file->valid) : NULL;
+		/* What cannot be removed later goes now; what is to stay, stays. */
+		if (kept == NULL && closer->config.transient)
+			file_remove(closer, file->path, false);
 		pthread_mutex_lock(&closer->lock);
 		if (kept != NULL)
 			keep(closer, kept);
@@ -174,6 +180,19 @@ enum wh_status wh_closer_open(const struct wh_closer_config *config, struct wh_c
 	return WH_OK;
 }
 
+enum wh_status wh_closer_adopt(struct wh_closer *closer, const char *path, uint64_t bytes, struct wh_error *error)
+{
+	if (!remembers(closer))
+		return WH_OK;
+	struct kept *kept = kept_make(path, bytes);
+	if (kept == NULL)
+		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+	pthread_mutex_lock(&closer->lock);
+	keep(closer, kept);
+	pthread_mutex_unlock(&closer->lock);
+	return WH_OK;
+}
+
 void wh_closer_hand_over(struct wh_closer *closer, struct wh_file *file)
 {
 	file->next = NULL;
@@ -183,8 +202,17 @@ void wh_closer_hand_over(struct wh_closer *closer, struct wh_file *file)
 	else
 		closer->first = file;
 	closer->last = file;
+	closer->waiting++;
 	pthread_cond_signal(&closer->work);
 	pthread_mutex_unlock(&closer->lock);
+}
+
+bool wh_closer_is_behind(struct wh_closer *closer)
+{
+	pthread_mutex_lock(&closer->lock);
+	bool behind = closer->waiting >= WH_CLOSER_WAITING_MOST;
+	pthread_mutex_unlock(&closer->lock);
+	return behind;
 }
 
 void wh_closer_file_begun(struct wh_closer *closer)

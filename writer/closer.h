@@ -14,6 +14,10 @@
 
 struct wh_closer;
 
+/* Files that may wait to be closed. Each has two descriptors until it is, so they must not become any number while the
+ * disk does not sync. */
+enum { WH_CLOSER_WAITING_MOST = 32 };
+
 struct wh_closer_config {
 	const struct wh_file_ops *files; /* by which the files were opened */
 	uint32_t keep_files;             /* newest files to keep, the one being written counted; 0: all */
@@ -30,8 +34,16 @@ struct wh_closer_config {
 WH_MUST_CHECK enum wh_status wh_closer_open(const struct wh_closer_config *config, struct wh_closer **closer,
 					    struct wh_error *error);
 
+/* Takes the file at PATH, of BYTES, for one that it has closed, if it remembers files at all. WH_ERR_MEMORY. */
+WH_MUST_CHECK enum wh_status wh_closer_adopt(struct wh_closer *closer, const char *path, uint64_t bytes,
+					     struct wh_error *error);
+
 /* Hands FILE (from malloc) over. Does not block. */
 void wh_closer_hand_over(struct wh_closer *closer, struct wh_file *file);
+
+/* Whether WH_CLOSER_WAITING_MOST files wait, so that no new one should be begun now. When that has changed,
+ * config.closed is called. Any thread; does not block. */
+bool wh_closer_is_behind(struct wh_closer *closer);
 
 /* Takes note that a new file was begun, so that the oldest may have to go. Does not block. */
 void wh_closer_file_begun(struct wh_closer *closer);

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "writer/format_pcapng.h"
@@ -39,6 +41,13 @@ static int direct_descriptor(int fd)
 	char self[64];
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	return open(self, O_WRONLY | O_DIRECT | O_CLOEXEC);
+}
+
+/* Where that cannot be told it counts as FUSE: the page cache serves everywhere. */
+static bool is_on_fuse(int fd)
+{
+	struct statfs found;
+	return fstatfs(fd, &found) != 0 || found.f_type == FUSE_SUPER_MAGIC;
 }
 
 /* A file without a name in the directory of PATH; -1 where the file system cannot, or without /proc, by which alone it
@@ -80,7 +89,9 @@ static int write_whole(int fd, const uint8_t *bytes, uint32_t length)
 /* The header goes the way that the chunks will go; if that way turns out to be closed, through the page cache. */
 static int header_write(struct wh_file *file, enum wh_file_direct direct, const uint8_t *header, uint32_t length)
 {
-	file->direct_fd = direct == WH_FILE_DIRECT_OFF ? -1 : direct_descriptor(file->buffered_fd);
+	file->fuse = direct != WH_FILE_DIRECT_OFF && is_on_fuse(file->buffered_fd);
+	bool wanted = direct == WH_FILE_DIRECT_ON || (direct == WH_FILE_DIRECT_AUTO && !file->fuse);
+	file->direct_fd = wanted ? direct_descriptor(file->buffered_fd) : -1;
 	file->direct = file->direct_fd >= 0;
 	bool aligned = length % WH_FILE_ALIGNMENT == 0;
 	if (file->direct && aligned && write_whole(file->direct_fd, header, length) != 0) {
@@ -149,9 +160,10 @@ static bool disk_has_name(const struct wh_file *file)
 static enum wh_status disk_finish(struct wh_file *file, struct wh_error *error)
 {
 	enum wh_status status = WH_OK;
-	if (ftruncate(file->buffered_fd, (off_t)file->valid) != 0)
+	/* A file that cannot be cut is made durable all the same. */
+	if (TEMP_FAILURE_RETRY(ftruncate(file->buffered_fd, (off_t)file->valid)) != 0)
 		status = wh_error_system(error, errno, "cannot cut %s to its length", file->path);
-	else if (fdatasync(file->buffered_fd) != 0)
+	if (TEMP_FAILURE_RETRY(fdatasync(file->buffered_fd)) != 0)
 		status = wh_error_system(error, errno, "cannot make %s durable", file->path);
 	descriptors_close(file);
 	return status;

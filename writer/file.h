@@ -25,6 +25,7 @@ struct wh_file {
 	int buffered_fd;          /* through the page cache; for what is not aligned */
 	int direct_fd;            /* O_DIRECT; -1 where that cannot be had */
 	bool direct;              /* aligned writes go through direct_fd */
+	bool fuse;                /* on FUSE, which can damage what is written directly */
 	bool allocates;           /* the file system takes fallocate(2) */
 	uint64_t number;          /* in the chain, from 1 */
 	uint64_t length;          /* bytes given out to writes so far */
@@ -68,9 +69,11 @@ struct wh_file_ops {
  * Files on a disk. open() replaces nothing and follows no link (0600 less the umask), and opens a second, direct
  * descriptor. Where the file system can (O_TMPFILE), the file gets its name only once the header is there: whoever
  * looks, and whenever the process is killed, there is no file without one. A header whose LENGTH is a multiple of 4 KiB
- * goes to the disk directly; with WH_FILE_DIRECT_ON a refusal of O_DIRECT is an error. allocate() uses fallocate(2)
- * with FALLOC_FL_KEEP_SIZE, so that a process that dies leaves no tail of zeros; where the file system cannot, it only
- * counts. finish() gives back what was allocated and not used, and makes the file durable (fdatasync).
+ * goes to the disk directly; with WH_FILE_DIRECT_ON a refusal of O_DIRECT is an error. WH_FILE_DIRECT_AUTO does without
+ * it on FUSE: Linux (6.18) loses its place there in a direct write through io_uring of which a part fails or is short,
+ * and the file is damaged without a word. allocate() uses fallocate(2) with FALLOC_FL_KEEP_SIZE, so that a process that
+ * dies leaves no tail of zeros; where the file system cannot, it only counts. finish() gives back what was allocated
+ * and not used, and makes the file durable (fdatasync).
  */
 extern const struct wh_file_ops wh_file_disk_ops;
 

@@ -25,7 +25,7 @@ void wh_output_refuse(struct wh_writer *writer, struct wh_input *input, struct w
 	wh_chunk_release(chunk);
 }
 
-/* Finds room for BYTES more, in the present file or a new one. False: the chain was stopped. */
+/* Finds room for BYTES more, in the present file or a new one. False: there is none now, or the chain was stopped. */
 static bool place_find(struct wh_writer *writer, uint64_t bytes)
 {
 	if (wh_output_fault_waits(writer) || !wh_output_file_again(writer))
@@ -34,6 +34,8 @@ static bool place_find(struct wh_writer *writer, uint64_t bytes)
 	enum wh_chain_verdict verdict =
 	    wh_chain_before_write(&writer->config.limits, &writer->chain, bytes, wh_output_trailer_bytes(writer));
 	if (wh_output_limit_met(writer, verdict))
+		return false;
+	if (verdict == WH_CHAIN_NEXT_FILE && !wh_output_may_rotate(writer))
 		return false;
 	if (verdict == WH_CHAIN_NEXT_FILE)
 		wh_output_rotate(writer);
@@ -194,6 +196,7 @@ void wh_output_marks(struct wh_writer *writer)
 	while ((mark = mark_first(writer)) != NULL && mark_put(writer, mark)) {
 		pthread_mutex_lock(&writer->lock);
 		writer->first_mark = mark->next;
+		writer->mark_count--;
 		pthread_mutex_unlock(&writer->lock);
 		free(mark);
 	}
@@ -202,13 +205,14 @@ void wh_output_marks(struct wh_writer *writer)
 void wh_output_gone(struct wh_writer *writer)
 {
 	const struct wh_file *file = writer->file;
-	if (file == NULL || writer->phase != WH_PHASE_TAKING || writer->file_ops->has_name(file))
+	if (file == NULL || writer->phase != WH_PHASE_TAKING || writer->file_ops->has_name(file) ||
+	    wh_output_fault_waits(writer) || !wh_output_may_rotate(writer))
 		return;
 	char line[WH_PATH_BYTES + 160];
 	snprintf(line, sizeof(line),
 		 "%s was deleted while it was written: its %llu bytes cannot be reached any more; a new file is begun",
 		 file->path, (unsigned long long)file->valid);
-	writer->config.event(writer->config.event_context, WH_WRITER_TROUBLE, 0, line);
+	wh_writer_tell(writer, WH_WRITER_TROUBLE, 0, line);
 	wh_output_rotate(writer);
 }
 
@@ -285,6 +289,9 @@ uint64_t wh_output_tick(struct wh_writer *writer, uint64_t now_ns)
 {
 	if (!wh_output_file_again(writer))
 		return UINT64_MAX;
+	/* Those that a fault has kept from being told of. */
+	if (writer->phase == WH_PHASE_TAKING)
+		wh_output_interfaces(writer);
 	wh_output_marks(writer);
 	uint64_t wait = UINT64_MAX;
 	if (writer->stream_oldest_ns != 0) {
@@ -302,7 +309,10 @@ uint64_t wh_output_tick(struct wh_writer *writer, uint64_t now_ns)
 	writer->chain.file_bytes = wh_output_file_length(writer);
 	enum wh_chain_verdict verdict =
 	    wh_chain_at_time(&writer->config.limits, &writer->chain, wh_output_trailer_bytes(writer), now_ns);
-	if (!wh_output_limit_met(writer, verdict) && verdict == WH_CHAIN_NEXT_FILE)
+	bool due = !wh_output_limit_met(writer, verdict) && (verdict == WH_CHAIN_NEXT_FILE || writer->rotate_asked);
+	if (due && !wh_output_may_rotate(writer))
+		return wait;
+	if (due)
 		wh_output_rotate(writer);
 	uint64_t left = wh_chain_time_left(&writer->chain, now_ns);
 	return left < wait ? left : wait;

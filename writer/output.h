@@ -1,11 +1,36 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The writer's thread and what it writes: chunks (output.c), files (output_file.c), the stream of small things
- * (output_stream.c), free space (output_space.c) and writes on their way (output_jobs.c). All for the writer's thread,
- * and for the files of the writer alone. */
+/* The writer's thread, its sources (inputs.c) and what it writes: chunks (output.c), files (output_file.c), the stream
+ * of small things (output_stream.c), free space (output_space.c), writes on their way (output_jobs.c) and faults
+ * (output_fault.c). All for the writer's thread, where nothing else is said, and for the files of the writer alone. */
 #ifndef WH_WRITER_OUTPUT_H
 #define WH_WRITER_OUTPUT_H
 
 #include "writer/writer_state.h"
+
+/* Tells the writer's owner. Any of the writer's threads. */
+static inline void wh_writer_tell(const struct wh_writer *writer, enum wh_writer_event event, uint64_t number,
+				  const char *text)
+{
+	writer->config.event(writer->config.event_context, event, number, text);
+}
+
+/* ---- inputs.c: sources ---- */
+
+/* Makes SOURCE one of the inputs, for wh_inputs_take() to find. With the lock held, any thread. */
+enum wh_status wh_inputs_add(struct wh_writer *writer, struct wh_writer_source *source, struct wh_error *error);
+/* Takes in the inputs that were added: registers their memory and, in a running chain, tells of their interfaces. */
+void wh_inputs_take(struct wh_writer *writer);
+/* Whether nothing is to be popped now: the disk is behind, and the rings hold what waits. */
+bool wh_inputs_must_wait(const struct wh_writer *writer);
+/* Pops what is there, a few from each input in turn, so that none waits for long: a round that the disk's pace cut
+ * short goes on where it ended. Returns whether there was any. */
+bool wh_inputs_drain(struct wh_writer *writer);
+/* Frees the places of those whose last chunk is back. */
+void wh_inputs_settle(struct wh_writer *writer);
+/* Whether a ring holds something. */
+bool wh_inputs_have_more(const struct wh_writer *writer);
+/* Whether all sources have ended and nothing of them is used any more. */
+bool wh_inputs_all_settled(const struct wh_writer *writer);
 
 /* ---- output.c: chunks ---- */
 
@@ -19,7 +44,8 @@ void wh_output_interfaces(struct wh_writer *writer);
 void wh_output_held(struct wh_writer *writer);
 /* Puts the marks that wait into the file, and what there is to say of a fault that is over. */
 void wh_output_marks(struct wh_writer *writer);
-/* Begins a new file where the present one has been deleted by somebody. */
+/* Begins a new file where the present one has been deleted by somebody, unless that must wait: then it is to be called
+ * again. */
 void wh_output_gone(struct wh_writer *writer);
 /* Tells in the file of what INPUT lost after its last frame. */
 void wh_output_tail(struct wh_writer *writer, struct wh_input *input);
@@ -36,6 +62,10 @@ void wh_output_file_end(struct wh_writer *writer);
 void wh_output_rotate(struct wh_writer *writer);
 /* Begins a file where there is none because that failed before. Returns whether there is one now. */
 bool wh_output_file_again(struct wh_writer *writer);
+/* Whether the present file may give way to the next one now: not where too many closed ones wait for the disk. */
+bool wh_output_may_rotate(struct wh_writer *writer);
+/* FILE is not written directly, though that was wanted. Told once. */
+void wh_output_not_direct(struct wh_writer *writer, const struct wh_file *file);
 /* Stops the chain where VERDICT is that a limit has been met, and returns whether it is. */
 bool wh_output_limit_met(struct wh_writer *writer, enum wh_chain_verdict verdict);
 

@@ -18,11 +18,6 @@
 /* Who waits for the end is not kept longer. */
 #define HURRIED_NS WH_NS_PER_SECOND
 
-static void event_send(const struct wh_writer *writer, enum wh_writer_event event, const char *text)
-{
-	writer->config.event(writer->config.event_context, event, 0, text);
-}
-
 /* A full disk or quota does not pass by itself soon, a file too large never does, and a pipe has no second try. */
 static bool may_pass(const struct wh_writer *writer, int os_error)
 {
@@ -58,7 +53,10 @@ bool wh_output_fault_begin(struct wh_writer *writer, struct wh_job *job, const s
 		char line[sizeof(error->text) + 96];
 		snprintf(line, sizeof(line), "%s: trying again for a minute, while the ring holds what comes",
 			 error->text);
-		event_send(writer, WH_WRITER_TROUBLE, line);
+		wh_writer_tell(writer, WH_WRITER_TROUBLE, 0, line);
+	} else if (is_over(writer, now_ns) && job == NULL && fault->job != NULL) {
+		/* A write waits to be tried a last time, and what comes of that is the end. */
+		return true;
 	} else if (is_over(writer, now_ns)) {
 		fault->since_ns = 0;
 		fault->of_write = fault->of_place = false;
@@ -91,7 +89,7 @@ void wh_output_fault_end(struct wh_writer *writer, bool of_write)
 	double seconds = (double)(wh_ns_monotonic() - fault->since_ns) / 1e9;
 	fault->since_ns = 0;
 	snprintf(fault->told, sizeof(fault->told), "%s, for %.1f s; writing goes on", fault->reason, seconds);
-	event_send(writer, WH_WRITER_TROUBLE, fault->told);
+	wh_writer_tell(writer, WH_WRITER_TROUBLE, 0, fault->told);
 }
 
 bool wh_output_fault_waits(struct wh_writer *writer)

@@ -9,6 +9,8 @@
 #include "writer/output.h"
 
 enum { NAME_TRIES = 10000 };
+/* That closed files wait is told again after so long. */
+#define TELL_AGAIN_NS (60 * WH_NS_PER_SECOND)
 
 /* Composes the first bytes of a file at AT: section and interfaces, or the pcap header. Returns their length. */
 static uint32_t header_compose(struct wh_writer *writer, uint8_t *at)
@@ -84,6 +86,33 @@ static void header_settle(struct wh_writer *writer, uint8_t *header)
 	wh_pool_release(&writer->pool, header);
 }
 
+void wh_output_not_direct(struct wh_writer *writer, const struct wh_file *file)
+{
+	if (writer->direct_told)
+		return;
+	writer->direct_told = true;
+	/* Where it was so from the beginning, nothing is worse than it was. */
+	wh_writer_tell(writer, writer->direct_seen ? WH_WRITER_TROUBLE : WH_WRITER_NOTICE, 0,
+		       file->fuse ? "direct writes are not safe on FUSE; writing through the page cache"
+				  : "the file system refuses direct writes; writing through the page cache");
+}
+
+/* What there is to say of the way that FILE will be written. */
+static void direct_look(struct wh_writer *writer, const struct wh_file *file)
+{
+	if (writer->config.direct == WH_FILE_DIRECT_OFF || writer->config.discard)
+		return;
+	if (file->direct && file->fuse && !writer->direct_told) {
+		writer->direct_told = true;
+		wh_writer_tell(
+		    writer, WH_WRITER_TROUBLE, 0,
+		    "direct writes to FUSE can be damaged where one of them fails: --direct-io auto does without");
+	}
+	if (!file->direct)
+		wh_output_not_direct(writer, file);
+	writer->direct_seen |= file->direct;
+}
+
 /* A file whose header is composed in HEADER (of the pool), with room for a first chunk. */
 static enum wh_status file_open(struct wh_writer *writer, struct wh_file *file, uint8_t *header, struct wh_error *error)
 {
@@ -130,9 +159,12 @@ enum wh_status wh_output_file_begin(struct wh_writer *writer, struct wh_error *e
 	memcpy(writer->current_file, file->path, sizeof(writer->current_file));
 	pthread_mutex_unlock(&writer->lock);
 	atomic_fetch_add_explicit(&writer->files, 1, memory_order_relaxed);
+	writer->rotate_asked = false;
 	wh_chain_file_begun(&writer->config.limits, &writer->chain, wh_ns_monotonic());
-	if (!writer->to_stream)
+	if (!writer->to_stream) {
+		direct_look(writer, file);
 		wh_closer_file_begun(writer->closer);
+	}
 	header_settle(writer, header);
 	/* Those that the header had no room for. */
 	while (writer->interfaces_told < writer->interfaces_seen &&
@@ -195,9 +227,27 @@ bool wh_output_file_again(struct wh_writer *writer)
 	return next_begin(writer);
 }
 
+bool wh_output_may_rotate(struct wh_writer *writer)
+{
+	if (writer->to_stream || !wh_closer_is_behind(writer->closer))
+		return true;
+	uint64_t now_ns = wh_ns_monotonic();
+	if (writer->behind_told_ns != 0 && now_ns - writer->behind_told_ns < TELL_AGAIN_NS)
+		return false;
+	writer->behind_told_ns = now_ns;
+	char line[160];
+	snprintf(line, sizeof(line),
+		 "%d closed files wait for the disk to sync them: the next one is begun when it has synced one, while "
+		 "the ring holds what comes",
+		 WH_CLOSER_WAITING_MOST);
+	wh_writer_tell(writer, WH_WRITER_TROUBLE, 0, line);
+	return false;
+}
+
 void wh_output_rotate(struct wh_writer *writer)
 {
 	struct wh_error error;
+	writer->rotate_asked = false;
 	writer->chain.file_bytes = wh_output_file_length(writer);
 	if (wh_output_limit_met(
 		writer, wh_chain_next_file(&writer->config.limits, &writer->chain, 0, wh_output_trailer_bytes(writer))))

@@ -5,17 +5,12 @@
 
 #include "writer/output.h"
 
-static void event_send(const struct wh_writer *writer, enum wh_writer_event event, const char *text)
-{
-	writer->config.event(writer->config.event_context, event, 0, text);
-}
-
 void wh_output_stop(struct wh_writer *writer, enum wh_writer_phase phase, enum wh_writer_event event, const char *text)
 {
 	if (writer->phase != WH_PHASE_TAKING)
 		return;
 	writer->phase = phase;
-	event_send(writer, event, text);
+	wh_writer_tell(writer, event, 0, text);
 }
 
 struct wh_job *wh_output_job(struct wh_writer *writer)
@@ -71,7 +66,8 @@ void wh_output_frames_lost(struct wh_input *input, uint64_t frames)
 {
 	input->discarded += frames;
 	input->dropped += frames;
-	atomic_fetch_add_explicit(&input->source.counters->frames_discarded, frames, memory_order_relaxed);
+	/* Release, here and below: whoever sees the frames done (statistics.c) sees them received. */
+	atomic_fetch_add_explicit(&input->source.counters->frames_discarded, frames, memory_order_release);
 }
 
 static void flush_came_back(struct wh_writer *writer, struct wh_flush *flush, bool written)
@@ -88,7 +84,7 @@ static void flush_came_back(struct wh_writer *writer, struct wh_flush *flush, bo
 			wh_output_frames_lost(input, flush->counts[i].frames);
 		else
 			atomic_fetch_add_explicit(&input->source.counters->frames_written, flush->counts[i].frames,
-						  memory_order_relaxed);
+						  memory_order_release);
 	}
 	if (flush->buffer != NULL)
 		wh_pool_release(&writer->pool, flush->buffer);
@@ -134,7 +130,7 @@ static void job_finish(struct wh_writer *writer, struct wh_job *job)
 		struct wh_input *input = job->input;
 		if (written)
 			atomic_fetch_add_explicit(&input->source.counters->frames_written, job->chunk->frames,
-						  memory_order_relaxed);
+						  memory_order_release);
 		else
 			wh_output_frames_lost(input, job->chunk->frames);
 		wh_chunk_release(job->chunk);
@@ -159,10 +155,8 @@ static bool direct_fall_back(struct wh_writer *writer, struct wh_job *job)
 	if (!direct || (job->write.os_error != EINVAL && job->write.os_error != EOPNOTSUPP) ||
 	    writer->config.direct == WH_FILE_DIRECT_ON)
 		return false;
-	if (job->file->direct)
-		event_send(writer, WH_WRITER_NOTICE,
-			   "the file system refuses direct writes; writing through the page cache");
 	job->file->direct = false;
+	wh_output_not_direct(writer, job->file);
 	job->write.fd = job->file->buffered_fd;
 	writer->sink->ops->retry(writer->sink, &job->write);
 	return true;
@@ -193,12 +187,14 @@ static void write_failed(struct wh_writer *writer, const struct wh_job *job)
 				job->file->path);
 	/* Even where the chain was stopped for another reason already: what was on its way then is not in the files. */
 	writer->phase = WH_PHASE_DISCARDING;
-	event_send(writer, WH_WRITER_STOP_ERROR, error.text);
+	wh_writer_tell(writer, WH_WRITER_STOP_ERROR, 0, error.text);
 	writer->sink->ops->discard(writer->sink);
 }
 
 void wh_output_reap(struct wh_writer *writer, uint64_t wait_ns)
 {
+	/* Whoever waits for a write comes round here, too. */
+	wh_beat(&writer->beat_ns);
 	wait_ns = wh_output_fault_turn(writer, wait_ns);
 	struct wh_write *write = writer->sink->ops->reap(writer->sink, wait_ns);
 	if (write != NULL)

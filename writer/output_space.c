@@ -92,11 +92,20 @@ void wh_output_space_short(struct wh_writer *writer)
 	}
 }
 
+/* The limit says no. */
+static enum wh_status limit_error(const struct wh_writer *writer, const struct wh_space *space, struct wh_error *error)
+{
+	return wh_error_set(error, WH_ERR_NO_SPACE,
+			    "%s has %.1f %% free and must keep %g %% (--min-free): make room there, or choose another "
+			    "directory or limit",
+			    writer->name.directory, wh_space_percent(space), writer->config.min_free_percent);
+}
+
 /* One step of allocation: at least up to NEED, at best up to WANT bytes of the file. */
 static enum wh_status allocate_step(struct wh_writer *writer, struct wh_file *file, uint64_t need, uint64_t want,
 				    struct wh_space *space, struct wh_error *error)
 {
-	enum wh_status status = WH_ERR_NO_SPACE;
+	enum wh_status status;
 	pthread_mutex_lock(&allocation_lock);
 	uint64_t granted = want - file->allocated;
 	if (writer->config.min_free_percent > 0) {
@@ -104,12 +113,13 @@ static enum wh_status allocate_step(struct wh_writer *writer, struct wh_file *fi
 			*space = (struct wh_space){ 0 };
 		granted = wh_space_grant(space, writer->config.min_free_percent, granted, WH_FILE_ALIGNMENT);
 	}
-	error->os_error = 0;
 	if (file->allocated + granted >= need) {
 		status = writer->file_ops->allocate(file, file->allocated + granted, error);
 		if (status == WH_ERR_NO_SPACE && file->allocated + granted > need)
 			status = writer->file_ops->allocate(file, need, error);
 		wh_output_promise_renew(file);
+	} else {
+		status = limit_error(writer, space, error);
 	}
 	pthread_mutex_unlock(&allocation_lock);
 	return status;
@@ -153,10 +163,7 @@ enum wh_status wh_output_room_find(struct wh_writer *writer, uint64_t bytes, str
 	while (wh_output_space_look(writer, space) == WH_OK &&
 	       wh_space_grant(space, percent, need, WH_FILE_ALIGNMENT) < need)
 		if (!recycle_oldest(writer))
-			return wh_error_set(error, WH_ERR_NO_SPACE,
-					    "%s has %.1f %% free and must keep %g %% (--min-free): make room "
-					    "there, or choose another directory or limit",
-					    writer->name.directory, wh_space_percent(space), percent);
+			return limit_error(writer, space, error);
 	return WH_OK;
 }
 

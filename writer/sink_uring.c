@@ -183,7 +183,8 @@ static void chain_collect(struct uring *uring)
 static void wake_arm(struct uring *uring)
 {
 	struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
-	io_uring_prep_poll_multishot(entry, uring->wake_fd, POLLIN);
+	/* One wake-up at a time: a poll that goes on by itself is of Linux 5.13. */
+	io_uring_prep_poll_add(entry, uring->wake_fd, POLLIN);
 	io_uring_sqe_set_data(entry, NULL);
 	uring->wake_armed = true;
 }
@@ -204,7 +205,7 @@ static bool completions_take(struct uring *uring)
 			ssize_t ignored = read(uring->wake_fd, &woken, sizeof(woken));
 			(void)ignored;
 			uring->woken = true;
-			uring->wake_armed = (completion->flags & IORING_CQE_F_MORE) != 0;
+			uring->wake_armed = false;
 		}
 		count++;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The writer's thread, its sources and its mail. */
+/* The writer's thread and its mail. */
 #include "writer/writer.h"
 
 #include <errno.h>
@@ -8,16 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "writer/earlier.h"
 #include "writer/output.h"
 
-enum { STREAM_PCAPNG_BYTES = 256 * 1024, POP_BATCH = 32, SPARE_JOBS = 8 };
+enum { STREAM_PCAPNG_BYTES = 256 * 1024 };
 /* Also what wh_writer_slowest() counts on. */
 #define WAIT_MOST_NS WH_NS_PER_SECOND
-
-static void event_send(const struct wh_writer *writer, enum wh_writer_event event, uint64_t number, const char *text)
-{
-	writer->config.event(writer->config.event_context, event, number, text);
-}
 
 /* From the closing thread. */
 static void file_closed(void *context, const char *path, const struct wh_error *error)
@@ -26,9 +22,11 @@ static void file_closed(void *context, const char *path, const struct wh_error *
 	if (error != NULL) {
 		/* Relaxed: a count. What was written may not be on the disk, which no later success mends. */
 		atomic_fetch_add_explicit(&writer->write_errors, 1, memory_order_relaxed);
-		event_send(writer, WH_WRITER_TROUBLE, 1, error->text);
+		wh_writer_tell(writer, WH_WRITER_TROUBLE, 1, error->text);
 	}
-	event_send(writer, WH_WRITER_FILE_CLOSED, 0, path);
+	wh_writer_tell(writer, WH_WRITER_FILE_CLOSED, 0, path);
+	/* The thread may wait for that with a file that is due. */
+	writer->sink->ops->wake(writer->sink);
 }
 
 /* From whoever deletes. The first is told of: the reason is mostly the same for all, and one line is enough of that. Of
@@ -40,12 +38,12 @@ static void file_left(void *context, const struct wh_error *error)
 	if (atomic_fetch_add_explicit(&writer->files_left, 1, memory_order_relaxed) != 0)
 		return;
 	if (writer->config.transient) {
-		event_send(writer, WH_WRITER_STOP_ERROR, 0, error->text);
+		wh_writer_tell(writer, WH_WRITER_STOP_ERROR, 0, error->text);
 		return;
 	}
 	char line[sizeof(error->text) + 64];
 	snprintf(line, sizeof(line), "%s: it stays, and so will others of which that is true", error->text);
-	event_send(writer, WH_WRITER_FILE_LEFT, 0, line);
+	wh_writer_tell(writer, WH_WRITER_FILE_LEFT, 0, line);
 }
 
 /* Is there room for a first file? */
@@ -55,6 +53,9 @@ static enum wh_status directory_check(struct wh_writer *writer, struct wh_error 
 	enum wh_status status = writer->file_ops->directory_open(directory, &writer->directory_fd, error);
 	if (status != WH_OK || writer->directory_fd < 0)
 		return status;
+	/* Then room can be made, and the first file tells whether there is enough. */
+	if (writer->config.adopt && writer->config.recycle)
+		return WH_OK;
 	struct wh_space space;
 	if (wh_space_read(writer->directory_fd, &space) != WH_OK)
 		return wh_error_system(error, errno, "cannot read the free space of %s", directory);
@@ -81,7 +82,7 @@ static enum wh_status sink_open(struct wh_writer *writer, struct wh_error *error
 		return WH_OK;
 	char line[sizeof(refusal.text) + 64];
 	snprintf(line, sizeof(line), "%s; writing with pwrite instead", refusal.text);
-	event_send(writer, WH_WRITER_TROUBLE, 0, line);
+	wh_writer_tell(writer, WH_WRITER_TROUBLE, 0, line);
 	return wh_sink_portable_open(&writer->sink, error);
 }
 
@@ -169,105 +170,14 @@ static void mail_send(struct wh_writer *writer, enum mail word)
 	writer->sink->ops->wake(writer->sink);
 }
 
-/* With the lock held. Classic pcap has one link type for the whole file (draft-ietf-opsawg-pcap, section 4). */
-static enum wh_status link_type_check(const struct wh_writer *writer, const struct wh_writer_source *source,
-				      struct wh_error *error)
-{
-	if (writer->pcapng || writer->interface_count == 0 || writer->interfaces[0].link_type == source->link_type)
-		return WH_OK;
-	return wh_error_set(error, WH_ERR_INPUT,
-			    "a pcap file holds one link type, but %s and %s differ: use pcapng or --per-interface",
-			    writer->interfaces[0].name, source->interface_name);
-}
-
-/* With the lock held: a place for one more input, NULL where there is none. */
-static struct wh_input *input_place(struct wh_writer *writer, uint32_t *place)
-{
-	for (uint32_t i = 0; i < writer->attached_count; i++) {
-		if (writer->inputs[i]->idle) {
-			*place = i;
-			return writer->inputs[i];
-		}
-	}
-	if (writer->attached_count == WH_WRITER_TABLE)
-		return NULL;
-	*place = writer->attached_count;
-	struct wh_input *input = calloc(1, sizeof(*input));
-	if (input != NULL) {
-		input->idle = true;
-		writer->inputs[writer->attached_count++] = input;
-	}
-	return input;
-}
-
-/* With the lock held. */
-static void interface_add(struct wh_writer *writer, struct wh_writer_source *source)
-{
-	source->interface = (uint16_t)writer->interface_count;
-	struct wh_chain_interface *interface = &writer->interfaces[writer->interface_count++];
-	*interface = (struct wh_chain_interface){
-		.link_type = source->link_type,
-		.speed_bits = source->speed_bits,
-		.has_mac = source->has_mac,
-		.dropped_nic = source->dropped_nic,
-	};
-	memcpy(interface->name, source->interface_name, sizeof(interface->name));
-	memcpy(interface->mac, source->mac, sizeof(interface->mac));
-}
-
 enum wh_status wh_writer_attach(struct wh_writer *writer, struct wh_writer_source *source, struct wh_error *error)
 {
 	pthread_mutex_lock(&writer->lock);
-	enum wh_status status = link_type_check(writer, source, error);
-	uint32_t place = 0;
-	struct wh_input *input = status == WH_OK ? input_place(writer, &place) : NULL;
-	if (status == WH_OK && (input == NULL || (source->new_interface && writer->interface_count == WH_WRITER_TABLE)))
-		status = wh_error_set(error, WH_ERR_MEMORY, "no room for one more adapter in this capture");
-	if (status == WH_OK && input != NULL) {
-		if (source->new_interface)
-			interface_add(writer, source);
-		source->buffer = source->memory != NULL && place < WH_SINK_BUFFER_SLOTS ? (int)place : WH_BUFFER_NONE;
-		input->waiting = *source;
-		input->fresh = true;
-		input->idle = false;
-	}
+	enum wh_status status = wh_inputs_add(writer, source, error);
 	pthread_mutex_unlock(&writer->lock);
 	if (status == WH_OK && writer->started)
 		mail_send(writer, MAIL_SOURCES);
 	return status;
-}
-
-/* With the lock held: makes the source that waits the input's, with counts that begin at zero. */
-static void input_begin(struct wh_input *input)
-{
-	input->source = input->waiting;
-	input->active = true;
-	input->ended = false;
-	input->outstanding = 0;
-	input->received = input->dropped = input->discarded = 0;
-	input->lost_pending = 0;
-	input->spare_file = 0;
-}
-
-/* Takes in the inputs that were attached: registers their memory and, in a running chain, tells of their interfaces. */
-static void inputs_take(struct wh_writer *writer)
-{
-	pthread_mutex_lock(&writer->lock);
-	writer->input_count = writer->attached_count;
-	writer->interfaces_seen = writer->interface_count;
-	for (uint32_t i = 0; i < writer->input_count; i++) {
-		struct wh_input *input = writer->inputs[i];
-		if (!input->fresh)
-			continue;
-		input->fresh = false;
-		input_begin(input);
-		if (input->source.buffer != WH_BUFFER_NONE)
-			writer->sink->ops->register_buffer(writer->sink, input->source.buffer, input->source.memory,
-							   input->source.memory_bytes);
-	}
-	pthread_mutex_unlock(&writer->lock);
-	if (writer->file != NULL && writer->phase == WH_PHASE_TAKING)
-		wh_output_interfaces(writer);
 }
 
 /* Reads the mail. Returns whether the end was asked for. */
@@ -283,107 +193,14 @@ static bool mail_read(struct wh_writer *writer)
 	writer->mail_rotate = false;
 	writer->mail_space = false;
 	pthread_mutex_unlock(&writer->lock);
-	inputs_take(writer);
-	if (rotate && writer->phase == WH_PHASE_TAKING && !writer->to_stream)
-		wh_output_rotate(writer);
+	wh_inputs_take(writer);
+	writer->rotate_asked |= rotate && !writer->to_stream;
 	if (space && writer->phase == WH_PHASE_TAKING)
 		wh_output_space_short(writer);
 	if (gone)
 		wh_output_gone(writer);
 	wh_output_marks(writer);
 	return finish;
-}
-
-/* An input whose last chunk is back: nothing of it is used any more, and its place is free. */
-static void input_settle(struct wh_writer *writer, struct wh_input *input)
-{
-	if (!input->active || !input->ended || input->outstanding != 0)
-		return;
-	if (input->source.buffer != WH_BUFFER_NONE)
-		writer->sink->ops->register_buffer(writer->sink, input->source.buffer, NULL, 0);
-	struct wh_chain_interface *interface = &writer->interfaces[input->source.interface];
-	interface->past_received += input->received;
-	interface->past_dropped += input->dropped;
-	input->active = false;
-	event_send(writer, WH_WRITER_SOURCE_ENDED, input->source.source, NULL);
-	pthread_mutex_lock(&writer->lock);
-	input->idle = true;
-	pthread_mutex_unlock(&writer->lock);
-}
-
-static void input_end(struct wh_writer *writer, struct wh_input *input, struct wh_chunk *chunk)
-{
-	input->ended = true;
-	if (writer->phase == WH_PHASE_SURPLUS) {
-		atomic_fetch_add_explicit(&input->source.counters->lost_surplus, chunk->lost, memory_order_relaxed);
-	} else {
-		input->received += chunk->lost;
-		input->dropped += chunk->lost;
-		input->lost_pending += chunk->lost;
-	}
-	wh_chunk_release(chunk);
-	if (input->lost_pending != 0)
-		wh_output_tail(writer, input);
-	/* Frames that are only in the stream hold the input until they are on their way. */
-	wh_output_flush(writer);
-}
-
-/* Pops a few chunks of INPUT. False: the disk is behind, and the rings hold what waits. */
-static bool input_drain(struct wh_writer *writer, struct wh_input *input, bool *any)
-{
-	for (int count = 0; input->active && !input->ended && count < POP_BATCH; count++) {
-		if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS || writer->held != NULL)
-			return false;
-		struct wh_chunk *chunk = wh_spsc_pop(input->source.ring);
-		if (chunk == NULL)
-			return true;
-		*any = true;
-		if (chunk->kind == WH_CHUNK_END) {
-			input_end(writer, input, chunk);
-		} else {
-			input->outstanding++;
-			wh_output_chunk(writer, input, chunk);
-		}
-	}
-	return true;
-}
-
-/* Pops what is there, a few from each input in turn, so that none waits for long: a round that the disk's pace cut
- * short goes on where it ended. Returns whether there was any. */
-static bool inputs_drain(struct wh_writer *writer)
-{
-	bool any = false;
-	for (uint32_t count = writer->input_count; count > 0; count--) {
-		if (writer->input_first >= writer->input_count)
-			writer->input_first = 0;
-		if (!input_drain(writer, writer->inputs[writer->input_first], &any))
-			break;
-		writer->input_first++;
-	}
-	return any;
-}
-
-static void inputs_settle(struct wh_writer *writer)
-{
-	for (uint32_t i = 0; i < writer->input_count; i++)
-		input_settle(writer, writer->inputs[i]);
-}
-
-static bool inputs_have_more(const struct wh_writer *writer)
-{
-	for (uint32_t i = 0; i < writer->input_count; i++)
-		if (writer->inputs[i]->active && !writer->inputs[i]->ended &&
-		    !wh_spsc_is_empty(writer->inputs[i]->source.ring))
-			return true;
-	return false;
-}
-
-static bool inputs_all_settled(const struct wh_writer *writer)
-{
-	for (uint32_t i = 0; i < writer->input_count; i++)
-		if (writer->inputs[i]->active)
-			return false;
-	return true;
 }
 
 /*
@@ -393,12 +210,12 @@ static bool inputs_all_settled(const struct wh_writer *writer)
  */
 static void writer_sleep(struct wh_writer *writer, uint64_t wait_ns)
 {
-	if (writer->jobs_out > WH_WRITER_JOBS - SPARE_JOBS || writer->held != NULL) {
+	if (wh_inputs_must_wait(writer)) {
 		wh_output_reap(writer, wait_ns);
 		return;
 	}
 	atomic_exchange_explicit(&writer->sleeping, true, memory_order_acq_rel);
-	bool more = inputs_have_more(writer) || atomic_load_explicit(&writer->mail, memory_order_relaxed);
+	bool more = wh_inputs_have_more(writer) || atomic_load_explicit(&writer->mail, memory_order_relaxed);
 	wh_output_reap(writer, more ? 0 : wait_ns);
 	/* An exchange, too: a producer whose push came before it and whose exchange found us asleep is seen from here
 	 * on. */
@@ -410,25 +227,49 @@ static void *writer_main(void *argument)
 	struct wh_writer *writer = argument;
 	bool finish = false;
 	for (;;) {
-		wh_beat(&writer->beat_ns);
 		finish |= mail_read(writer);
 		wh_output_held(writer);
-		bool any = inputs_drain(writer);
+		bool any = wh_inputs_drain(writer);
 		wh_output_reap(writer, 0);
 		uint64_t wait_ns = wh_output_tick(writer, wh_ns_monotonic());
 		/* Behind the last reap before the sleep: what came back in it may be all that an input waited for, and
 		 * nothing else might end the sleep. */
-		inputs_settle(writer);
+		wh_inputs_settle(writer);
 		if (any)
 			continue;
-		if (finish && inputs_all_settled(writer))
+		if (finish && wh_inputs_all_settled(writer))
 			break;
 		writer_sleep(writer, wait_ns < WAIT_MOST_NS ? wait_ns : WAIT_MOST_NS);
 	}
 	wh_output_file_end(writer);
 	while (writer->jobs_out > 0)
 		wh_output_reap(writer, WH_NS_PER_SECOND);
+	/* It is done: from here on only the closing thread can be late. */
+	atomic_store_explicit(&writer->beat_ns, UINT64_MAX, memory_order_relaxed);
 	return NULL;
+}
+
+/* Makes the files that earlier captures have left the chain's oldest. */
+static enum wh_status earlier_adopt(struct wh_writer *writer, struct wh_error *error)
+{
+	struct wh_earlier earlier = { 0 };
+	enum wh_status status = WH_OK;
+	if (!writer->config.adopt || writer->directory_fd < 0)
+		return WH_OK;
+	status = wh_earlier_find(&writer->name, writer->directory_fd, &earlier, error);
+	for (size_t i = 0; status == WH_OK && i < earlier.count; i++)
+		status = wh_closer_adopt(writer->closer, earlier.files[i].path, earlier.files[i].bytes, error);
+	if (status == WH_OK && earlier.count > 0) {
+		char line[160];
+		snprintf(line, sizeof(line),
+			 "%zu %s (%llu MB) of earlier captures %s to this one, as its oldest (--adopt)", earlier.count,
+			 earlier.count == 1 ? "file" : "files",
+			 (unsigned long long)((earlier.bytes + 500000) / 1000000),
+			 earlier.count == 1 ? "belongs" : "belong");
+		wh_writer_tell(writer, WH_WRITER_NOTICE, 0, line);
+	}
+	wh_earlier_free(&earlier);
+	return status;
 }
 
 enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error)
@@ -447,8 +288,10 @@ enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error)
 		return status;
 	writer->start_wall_ns = wh_ns_wall();
 	wh_beat(&writer->beat_ns);
-	inputs_take(writer);
-	status = wh_output_file_begin(writer, error);
+	wh_inputs_take(writer);
+	status = earlier_adopt(writer, error);
+	if (status == WH_OK)
+		status = wh_output_file_begin(writer, error);
 	if (status != WH_OK)
 		return status;
 	int result = pthread_create(&writer->thread, NULL, writer_main, writer);
@@ -493,12 +336,21 @@ enum wh_status wh_writer_mark(struct wh_writer *writer, uint64_t ns, const char 
 	if (mark == NULL)
 		return wh_error_set(error, WH_ERR_MEMORY, "no memory for the mark");
 	pthread_mutex_lock(&writer->lock);
-	if (writer->first_mark == NULL)
-		writer->first_mark = mark;
-	else
-		writer->last_mark->next = mark;
-	writer->last_mark = mark;
+	/* While the disk hangs, they wait here for as long as it does. */
+	bool full = writer->mark_count >= WH_MARKS_MOST;
+	if (!full) {
+		if (writer->first_mark == NULL)
+			writer->first_mark = mark;
+		else
+			writer->last_mark->next = mark;
+		writer->last_mark = mark;
+		writer->mark_count++;
+	}
 	pthread_mutex_unlock(&writer->lock);
+	if (full) {
+		free(mark);
+		return wh_error_set(error, WH_ERR_SYSTEM, "%d marks wait for the disk already", (int)WH_MARKS_MOST);
+	}
 	mail_send(writer, MAIL_MARK);
 	return WH_OK;
 }
@@ -584,8 +436,10 @@ void wh_writer_close(struct wh_writer *writer)
 	if (writer == NULL)
 		return;
 	wh_writer_clean_up(writer);
-	if (writer->file != NULL && !writer->to_stream)
+	if (writer->file != NULL && !writer->to_stream) {
+		wh_output_promise(writer->file, 0);
 		writer->file_ops->abandon(writer->file);
+	}
 	free(writer->file);
 	if (writer->sink != NULL)
 		writer->sink->ops->close(writer->sink);

@@ -38,6 +38,7 @@ enum wh_writer_event {
 
 enum {
 	WH_MARK_BYTES = 1001,    /* of a mark's text, with its end */
+	WH_MARKS_MOST = 1000,    /* that may wait for their place in the file */
 	WH_WRITER_LATENCIES = 20 /* classes of writes by how long they took, the first of up to 64 us, each twice as
 				    wide as the one before it, the last without a limit */
 };
@@ -50,6 +51,7 @@ struct wh_writer_config {
 	uint32_t keep_files;        /* newest files to keep, 0: all */
 	uint64_t stop_after_frames; /* 0: no such limit */
 	double min_free_percent;
+	bool adopt;   /* files that earlier captures left by the chain's names are its oldest */
 	bool recycle; /* delete this chain's oldest closed files when space is short */
 	enum wh_file_direct direct;
 	bool discard;   /* no file is made and nothing written, all else is done: the path only says how files would be
@@ -66,7 +68,7 @@ struct wh_writer_config {
 	void *event_context;
 };
 
-/* Counters of one source that the writer keeps; written by the writer's thread, relaxed, read by any. */
+/* Counters of one source that the writer keeps; written by the writer's thread, read by any. */
 struct wh_writer_counters {
 	alignas(WH_CACHE_LINE) _Atomic uint64_t frames_written; /* their write has completed */
 	_Atomic uint64_t frames_discarded;                      /* lost to a write error or to a full disk */
@@ -145,7 +147,8 @@ void wh_writer_rotate(struct wh_writer *writer);
 void wh_writer_watch(struct wh_writer *writer);
 
 /* Puts TEXT (less than WH_MARK_BYTES, UTF-8, no control characters) with the time NS since 1970 into the file between
- * the frames; nothing where the file is classic pcap. Any thread. WH_ERR_MEMORY only. */
+ * the frames; nothing where the file is classic pcap. Any thread. WH_ERR_MEMORY; WH_ERR_SYSTEM: WH_MARKS_MOST wait
+ * already. */
 WH_MUST_CHECK enum wh_status wh_writer_mark(struct wh_writer *writer, uint64_t ns, const char *text,
 					    struct wh_error *error);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What writer.c (the thread and its sources) and the files of output.h (files, stream, free space) share; nobody else.
+/* What writer.c (the thread) and the files of output.h (sources, files, stream, free space) share; nobody else.
  * Every field belongs to the writer's thread unless it says otherwise. */
 #ifndef WH_WRITER_WRITER_STATE_H
 #define WH_WRITER_WRITER_STATE_H
@@ -126,6 +126,10 @@ struct wh_writer {
 	struct wh_file *file;     /* the present one, or NULL */
 	uint64_t file_number;     /* of the last file begun */
 	uint64_t file_bytes_last; /* length of the last file ended */
+	bool rotate_asked;        /* somebody wants a new file */
+	bool direct_seen;         /* a file was written directly */
+	bool direct_told;         /* of what became of direct writes, once is enough */
+	uint64_t behind_told_ns;  /* when it was last told that closed files wait for the disk */
 	struct wh_stream stream;
 	uint32_t stream_flushes;   /* of the present stretch, out */
 	uint64_t stream_oldest_ns; /* when the oldest byte not flushed was put in */
@@ -144,6 +148,7 @@ struct wh_writer {
 	pthread_mutex_t lock;
 	bool mail_rotate, mail_finish, mail_space, mail_gone; /* lock */
 	struct wh_mark *first_mark, *last_mark;               /* lock */
+	uint32_t mark_count;                                  /* lock */
 	char current_file[WH_PATH_BYTES];                     /* lock */
 	double free_percent;                                  /* lock */
 	uint64_t free_bytes_to_limit;                         /* lock */

@@ -19,10 +19,11 @@ import faults
 import rig
 from faults import RATE, SIZE, SLOT
 
-# A ring that a fault of some seconds fills. And no write is larger than a quarter of it: one that FUSE passes on in
-# several parts, of which the kernel (6.18) would lose track if some of them failed.
+# A ring that a fault of some seconds fills. And no write is larger than a quarter of it: of a direct one that FUSE
+# passes on in several parts the kernel (6.18) would lose track if some of them failed.
 SMALL_RING_KIB = 4096
 SMALL_RATE = 5000  # at which it lasts for half a second
+CLOSED_MOST = 32  # closed files that wait for the disk
 
 
 def in_ring(kib):
@@ -40,6 +41,7 @@ class Disk(faults.FaultCase):
     def begin(self, *options, rate=RATE, **more):
         """A capture onto the disk, and traffic that it has begun to write."""
         capture = self.start(*options, directory=self.disk.path, **more)
+        self.addCleanup(self.disk.heal)  # first: while it hangs nothing can be put away
         blast = self.send(rate)
         self.written(capture)
         return capture, blast
@@ -69,7 +71,8 @@ class Disk(faults.FaultCase):
 
     def test_writes_fail_now_and_then(self):
         """Whatever they carry: chunks, a growing one, the end of a file."""
-        capture, blast = self.begin("-C", "1", "-B", str(SMALL_RING_KIB), "--block-size", "64KiB", rate=SMALL_RATE)
+        capture, blast = self.begin("-C", "1", "-B", str(SMALL_RING_KIB), "--block-size", "64KiB", rate=SMALL_RATE,
+                                    prefix=faults.not_fuse(self))
         for number in range(5):
             self.disk.fail("write", count=1, after=number)
             self.disk.wait_failed("write", number + 1)
@@ -79,7 +82,7 @@ class Disk(faults.FaultCase):
 
     def test_write_fails_for_a_while(self):
         """Longer than the ring lasts: what it could not hold is counted, and told where it is missing."""
-        capture, blast = self.begin("-B", str(SMALL_RING_KIB))
+        capture, blast = self.begin("-B", str(SMALL_RING_KIB), prefix=faults.not_fuse(self))
         self.disk.fail("write")
         self.sent_more(blast, 5 * in_ring(SMALL_RING_KIB))
         self.disk.heal()
@@ -171,13 +174,22 @@ class Disk(faults.FaultCase):
         self.assertComplete(self.count(self.captures(outcome), size=SIZE, count=sent), sent)
 
     def test_sync_hangs(self):
-        """Files that were written are made durable by a thread of its own: the next ones are written meanwhile."""
-        capture, blast = self.begin("-C", "2")
+        """Files that were written are made durable by a thread of its own: the next ones are written meanwhile. Not any
+        number of them: then the ring holds what comes."""
+        capture, blast = self.begin("-C", "1")
+        before = len(capture.files())
         self.disk.hang("fsync")
         self.disk.wait_hanging("fsync")
-        self.written(capture, RATE // 2)
-        self.assertGreater(len(capture.files()), 4)
+        self.said(capture, "closed files wait", seconds=20)
+        self.sent_more(blast, RATE // 5)
+        held = len(faults.descriptors(capture))
+        self.assertLess(len(capture.files()) - before, CLOSED_MOST + 4)
+        self.assertGreater(len(capture.files()) - before, CLOSED_MOST - 4)
+        capture.kill(signal.SIGHUP)  # a new file then is begun later
+        self.sent_more(blast, RATE // 10)
+        self.assertEqual(len(faults.descriptors(capture)), held)
         self.disk.heal()
+        self.written(capture, RATE // 10)
         self.assertSurvived(capture, blast, dropped=0)
 
     def test_disk_is_ten_times_too_slow(self):
@@ -193,35 +205,54 @@ class Disk(faults.FaultCase):
         self.assertLess(lost, sent)
 
     def test_short_writes(self):
-        """A write that took but half is carried on with. Not a direct one: of those see the ring's size above."""
-        capture, blast = self.begin("-C", "5", "--direct-io", "off")
+        """A write that took but half is carried on with."""
+        capture, blast = self.begin("-C", "5")
         self.disk.short()
         self.written(capture, RATE)
         self.disk.heal()
         self.assertSurvived(capture, blast, dropped=0)
         self.assertGreater(self.disk.look()["short"], 20)
 
+    def test_a_part_of_a_write_fails(self):
+        """Of those that FUSE passes on in several parts, which nothing but the page cache gets over."""
+        capture, blast = self.begin("-v")
+        self.said(capture, "FUSE", "page cache")
+        for number in range(3):
+            self.disk.fail("write", count=1, after=3 + number)
+            self.disk.wait_failed("write", number + 1)
+        self.written(capture)
+        self.assertSurvived(capture, blast, dropped=0)
+
     # ---- what else a file system can refuse ----
 
     def test_no_direct_open(self):
+        """It is so with this file system: a notice, once."""
         self.disk.refuse("open")
-        capture, blast = self.begin("-C", "5")
-        self.written(capture, RATE // 2)
-        self.assertSurvived(capture, blast, dropped=0)
+        self.refused_from_the_beginning()
 
     def test_no_direct_write(self):
         self.disk.refuse("write")
-        capture, blast = self.begin("-C", "5")
+        self.refused_from_the_beginning()
+
+    def refused_from_the_beginning(self):
+        capture, blast = self.begin("-v", "-C", "5", prefix=faults.not_fuse(self))
         self.written(capture, RATE // 2)
-        self.assertSurvived(capture, blast, dropped=0)
+        outcome, _ = self.assertSurvived(capture, blast, dropped=0)
+        self.assertEqual(outcome.stderr.count("refuses direct writes"), 1, outcome.stderr)
 
     def test_no_direct_write_any_more(self):
-        """In mid-file."""
-        capture, blast = self.begin("-v", "-B", str(SMALL_RING_KIB), rate=SMALL_RATE)
+        """In mid-file: that is a warning."""
+        capture, blast = self.begin("-B", str(SMALL_RING_KIB), rate=SMALL_RATE, prefix=faults.not_fuse(self))
         self.disk.refuse("write")
         self.said(capture, "refuses direct writes")
         self.written(capture, SMALL_RATE // 2)
         self.assertSurvived(capture, blast, dropped=0)
+
+    def test_direct_writes_to_fuse(self):
+        """Whoever insists on them is told."""
+        capture = self.start("--direct-io", "on", directory=self.disk.path)
+        self.said(capture, "FUSE", "can be damaged")
+        self.assertStopped(capture.stop())
 
     def test_no_allocation(self):
         """A file system that allocates nothing ahead, and one that fails to, once."""

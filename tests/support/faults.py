@@ -112,6 +112,11 @@ class FaultDisk(rig.Resource):
             os.rmdir(self.path)
 
 
+def not_fuse(test):
+    """What stands before a command line so that the program takes FUSE for a file system that takes direct writes."""
+    return ["env", f"LD_PRELOAD={program(test, 'wh-otherfs.so')}"]
+
+
 class FakeClock(rig.Resource):
     """Clocks that can be set for one program alone, whose command line .prefix stands before (faketime.c)."""
 

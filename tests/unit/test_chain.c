@@ -91,6 +91,58 @@ static void refuse(const char *path, const char *tag)
 	assert_null(strchr(error.text, '\n'));
 }
 
+static void its_own_names_are_known(void **state)
+{
+	(void)state;
+	static const char *const others[] = {
+		"",
+		"t",
+		"t.pcapng",
+		"t_",
+		"t_00001_20260102030405",
+		"t_00001_20260102030405.pcap",
+		"t_00001_20260102030405.pcapng.gz",
+		"t_0001_20260102030405.pcapng",
+		"t_000000000000000000001_20260102030405.pcapng",
+		"t_00001_2026010203040.pcapng",
+		"t_00001_202601020304055.pcapng",
+		"t_00001-20260102030405.pcapng",
+		"t_0000a_20260102030405.pcapng",
+		"t_00001_2026010203040x.pcapng",
+		"t_eth0_00001_20260102030405.pcapng",
+		"tt_00001_20260102030405.pcapng",
+		"T_00001_20260102030405.pcapng",
+		" t_00001_20260102030405.pcapng",
+		"t_marks.txt",
+	};
+	static const char *const paths[] = { "t.pcapng", "d/t.pcapng", "/t.pcapng", "../t.pcapng" };
+	struct wh_chain_name name;
+	struct wh_error error;
+	zone_set("UTC");
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		char made[WH_PATH_BYTES], again[WH_PATH_BYTES];
+		const uint64_t numbers[] = { 1, 99999, 100000, UINT64_MAX };
+		assert_int_equal(wh_chain_name_parse(paths[i], NULL, &name, &error), WH_OK);
+		for (size_t j = 0; j < sizeof(numbers) / sizeof(numbers[0]); j++) {
+			wh_chain_path(&name, numbers[j], WALL_NS, made);
+			const char *slash = strrchr(made, '/');
+			const char *file = slash != NULL ? slash + 1 : made;
+			assert_true(wh_chain_has_name(&name, file));
+			wh_chain_path_of(&name, file, again);
+			assert_string_equal(made, again);
+		}
+		for (size_t j = 0; j < sizeof(others) / sizeof(others[0]); j++)
+			assert_false(wh_chain_has_name(&name, others[j]));
+	}
+	/* A chain without an extension, and one of an adapter. */
+	assert_int_equal(wh_chain_name_parse("t", NULL, &name, &error), WH_OK);
+	assert_true(wh_chain_has_name(&name, "t_00001_20260102030405"));
+	assert_false(wh_chain_has_name(&name, "t_00001_20260102030405.pcapng"));
+	assert_int_equal(wh_chain_name_parse("t.pcapng", "eth0", &name, &error), WH_OK);
+	assert_true(wh_chain_has_name(&name, "t_eth0_00001_20260102030405.pcapng"));
+	assert_false(wh_chain_has_name(&name, "t_00001_20260102030405.pcapng"));
+}
+
 static void names_that_are_none(void **state)
 {
 	(void)state;
@@ -306,19 +358,13 @@ static void the_longest_interval(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_as_dumpcap_makes_them),
-		cmocka_unit_test(tags_go_behind_the_stem),
-		cmocka_unit_test(local_time_is_in_the_name),
-		cmocka_unit_test(names_that_are_none),
-		cmocka_unit_test(long_names),
-		cmocka_unit_test(size_at_the_exact_byte),
-		cmocka_unit_test(autostop_by_bytes),
-		cmocka_unit_test(a_new_file_has_its_price),
-		cmocka_unit_test(autostop_by_files),
-		cmocka_unit_test(time_keeps_its_beat),
-		cmocka_unit_test(without_a_clock),
-		cmocka_unit_test(size_and_time_together),
-		cmocka_unit_test(the_longest_interval),
+		cmocka_unit_test(names_as_dumpcap_makes_them), cmocka_unit_test(tags_go_behind_the_stem),
+		cmocka_unit_test(local_time_is_in_the_name),   cmocka_unit_test(its_own_names_are_known),
+		cmocka_unit_test(names_that_are_none),         cmocka_unit_test(long_names),
+		cmocka_unit_test(size_at_the_exact_byte),      cmocka_unit_test(autostop_by_bytes),
+		cmocka_unit_test(a_new_file_has_its_price),    cmocka_unit_test(autostop_by_files),
+		cmocka_unit_test(time_keeps_its_beat),         cmocka_unit_test(without_a_clock),
+		cmocka_unit_test(size_and_time_together),      cmocka_unit_test(the_longest_interval),
 	};
 	return cmocka_run_group_tests_name("chain", tests, NULL, NULL);
 }

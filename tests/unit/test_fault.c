@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The writer where something fails and works again: nothing is lost that the ring could hold, and the file says what
- * happened. And marks, which take the same way. Writes that fail are tested on a file system made for it. */
+ * happened. And marks, which take the same way. Writes that fail on a disk are tested on a file system made for it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 #include "feed.h"
 #include "ringbuf/clock.h"
 
-enum { FILE_BYTES = 300000 };
+enum { FILE_BYTES = 300000, DESCRIPTORS_MOST = 8 };
 
 static int rig_make(void **state)
 {
@@ -160,6 +161,132 @@ static void deleted_file_is_left(void **state)
 	assert_int_equal(feed->counters.frames_written, feed->frames);
 }
 
+/* The descriptors of a file, in whose places others stand for the time of a fault. */
+struct taken {
+	uint32_t count;
+	int places[DESCRIPTORS_MOST];
+	int kept[DESCRIPTORS_MOST];
+};
+
+/* From now on nothing can be written to the present file, or asked for it (EBADF). */
+static void file_take(const struct wh_rig *rig, struct taken *taken)
+{
+	struct wh_writer_totals totals;
+	struct stat file, found;
+	*taken = (struct taken){ 0 };
+	wh_writer_totals_read(rig->writer, &totals);
+	assert_int_equal(stat(totals.current_file, &file), 0);
+	int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(nothing >= 0);
+	DIR *all = opendir("/proc/self/fd");
+	assert_non_null(all);
+	struct dirent *entry;
+	while ((entry = readdir(all)) != NULL) {
+		int place = (int)strtol(entry->d_name, NULL, 10);
+		if (entry->d_name[0] == '.' || fstat(place, &found) != 0 || found.st_dev != file.st_dev ||
+		    found.st_ino != file.st_ino)
+			continue;
+		assert_true(taken->count < DESCRIPTORS_MOST);
+		taken->places[taken->count] = place;
+		taken->kept[taken->count] = fcntl(place, F_DUPFD_CLOEXEC, 0);
+		assert_true(taken->kept[taken->count] >= 0);
+		assert_int_equal(dup3(nothing, place, O_CLOEXEC), place);
+		taken->count++;
+	}
+	closedir(all);
+	close(nothing);
+	assert_true(taken->count > 0);
+}
+
+static void file_give_back(const struct taken *taken)
+{
+	for (uint32_t i = 0; i < taken->count; i++) {
+		assert_int_equal(dup3(taken->kept[i], taken->places[i], O_CLOEXEC), taken->places[i]);
+		close(taken->kept[i]);
+	}
+}
+
+/* While the thread waits, deep in what it is at, for a write that is tried again and again, it comes round for whoever
+ * watches it. And a file that is asked for meanwhile is begun when that is over. */
+static void alive_while_writes_fail(void **state)
+{
+	struct wh_rig *rig = *state;
+	struct taken taken;
+	wh_rig_open(rig);
+	struct wh_feed *feeds[4];
+	for (int i = 0; i < 4; i++)
+		feeds[i] = wh_rig_feed(rig);
+	wh_rig_start(rig);
+	file_take(rig, &taken);
+	/* The end of a source hands out what it had, and no more than two such pieces may be out. */
+	for (int i = 0; i < 3; i++) {
+		wh_feed_push(feeds[i], WH_TRANSCRIBE_RUN, 2, 100, 0);
+		wh_feed_end(feeds[i], 0);
+	}
+	wh_rig_await(rig, WH_WRITER_TROUBLE, 1);
+	assert_non_null(strstr(rig->text[WH_WRITER_TROUBLE], "trying again"));
+	wh_writer_rotate(rig->writer);
+	uint64_t begun_ns = wh_ns_monotonic(), since_ns;
+	do {
+		usleep(1000);
+		assert_string_equal(wh_writer_slowest(rig->writer, wh_ns_monotonic(), &since_ns), "wh-write");
+		assert_true(wh_ns_monotonic() - begun_ns < 20 * WH_NS_PER_SECOND);
+	} while (since_ns < begun_ns + 150 * WH_NS_PER_MS);
+	file_give_back(&taken);
+	wh_rig_await(rig, WH_WRITER_TROUBLE, 2);
+	assert_non_null(strstr(rig->text[WH_WRITER_TROUBLE], "writing goes on"));
+	wh_rig_await(rig, WH_WRITER_FILE_CLOSED, 1);
+	push_dense(feeds[3], 2);
+	wh_rig_finish(rig);
+	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_ERROR), 0);
+	wh_rig_read(rig);
+	assert_int_equal(rig->file_count, 2);
+	for (int i = 0; i < 4; i++)
+		check_whole(rig, feeds[i]);
+}
+
+/* Waits until all that FEED has pushed is written. */
+static void written_await(struct wh_feed *feed)
+{
+	uint64_t begun_ns = wh_ns_monotonic();
+	while (feed->counters.frames_written < feed->frames) {
+		usleep(100);
+		assert_true(wh_ns_monotonic() - begun_ns < 20 * WH_NS_PER_SECOND);
+	}
+}
+
+/* There was no room for an adapter's description. The fault is over when there is, though nothing else is written. */
+static void room_for_an_interface(void **state)
+{
+	struct wh_rig *rig = *state;
+	struct taken taken;
+	enum { ALLOCATED = 32 * 1024 * 1024 };
+	rig->config.limits.file_bytes = 0;
+	wh_rig_open(rig);
+	struct wh_feed *first = wh_rig_feed(rig);
+	wh_rig_start(rig);
+	/* Up to where the trailer, and not the description, still finds room in what is allocated. */
+	push_dense(first, ALLOCATED / rig->config.block_bytes - 1);
+	struct wh_writer_totals totals;
+	do {
+		wh_feed_push(first, WH_TRANSCRIBE_COMPACT, 10, 100, 0);
+		written_await(first);
+		wh_writer_totals_read(rig->writer, &totals);
+	} while (totals.bytes_on_disk < ALLOCATED - 2 * 4096);
+	assert_true(totals.bytes_on_disk < ALLOCATED);
+	file_take(rig, &taken);
+	struct wh_feed *second = wh_rig_feed(rig);
+	wh_rig_await(rig, WH_WRITER_TROUBLE, 1);
+	assert_non_null(strstr(rig->text[WH_WRITER_TROUBLE], "cannot allocate"));
+	file_give_back(&taken);
+	wh_rig_await(rig, WH_WRITER_TROUBLE, 2);
+	assert_non_null(strstr(rig->text[WH_WRITER_TROUBLE], "writing goes on"));
+	wh_rig_finish(rig);
+	wh_rig_read(rig);
+	check_whole(rig, first);
+	check_whole(rig, second);
+}
+
 /* Marks stand in the file, between the chunks, and count for nothing else. */
 static void marks_are_in_the_file(void **state)
 {
@@ -241,6 +368,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(directory_away_for_a_while), WITH_RIG(directory_away_for_good),
 		WITH_RIG(interface_during_a_fault),   WITH_RIG(deleted_file_is_left),
+		WITH_RIG(alive_while_writes_fail),    WITH_RIG(room_for_an_interface),
 		WITH_RIG(marks_are_in_the_file),      WITH_RIG(marks_behind_the_end),
 		WITH_RIG(writes_are_counted),
 	};

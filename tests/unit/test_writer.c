@@ -616,6 +616,39 @@ static void no_room_to_begin_with(void **state)
 	assert_int_equal(rig->file_count, 0);
 }
 
+/* Just as much as a first file needs, or a page less: whoever is refused is told why. */
+static void room_that_is_just_enough(void **state)
+{
+	struct wh_rig *rig = *state;
+	if (!wh_rig_mount(rig, 8 * MIB))
+		skip();
+	rig->config.min_free_percent = 10;
+	char path[96];
+	snprintf(path, sizeof(path), "%s/.other", rig->directory);
+	int other = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(other >= 0);
+	bool refused = false;
+	for (off_t room = 240 * KIB; room > 100 * KIB; room -= PAGE) {
+		struct wh_error error = { 0 };
+		struct statvfs found;
+		assert_int_equal(ftruncate(other, 0), 0);
+		wh_rig_open(rig);
+		assert_int_equal(statvfs(rig->directory, &found), 0);
+		off_t limit = (off_t)(found.f_blocks * PAGE / 10) + MIB;
+		assert_int_equal(posix_fallocate(other, 0, (off_t)found.f_bavail * PAGE - limit - room), 0);
+		if (wh_writer_start(rig->writer, &error) != WH_OK) {
+			refused = true;
+			assert_int_equal(error.status, WH_ERR_NO_SPACE);
+			assert_non_null(strstr(error.text, rig->directory));
+		}
+		wh_writer_finish(rig->writer);
+		wh_writer_close(rig->writer);
+		rig->writer = NULL;
+	}
+	assert_true(refused);
+	close(other);
+}
+
 /* Someone else takes the room: the limit is met without our doing. */
 static void space_taken_by_others(void **state)
 {
@@ -1087,6 +1120,7 @@ int main(void)
 		WITH_RIG(full_file_system),
 		WITH_RIG(free_space_is_kept),
 		WITH_RIG(no_room_to_begin_with),
+		WITH_RIG(room_that_is_just_enough),
 		WITH_RIG(space_taken_by_others),
 		WITH_RIG(oldest_files_make_room),
 		WITH_RIG(quiet_frames_come_through),
