@@ -249,8 +249,11 @@ static void print_findings(const struct wh_finding *findings, size_t count)
 	}
 	if (count_kind(findings, count, WH_FINDING_BAD) == 0)
 		printf("%sNothing that was looked at will drop frames.\n", blank);
-	else
-		printf("%sNothing was changed. Commands that do not begin with wirehaul need root.\n", blank);
+	bool told = false;
+	for (size_t i = 0; i < count; i++)
+		told = told || findings[i].remedy[0] != '\0';
+	if (told)
+		puts("Nothing was changed. Most commands that do not begin with wirehaul need root.");
 }
 
 static json_t *describe(const struct wh_finding *finding)
@@ -261,12 +264,13 @@ static json_t *describe(const struct wh_finding *finding)
 		[WH_FINDING_GOOD] = "good",
 	};
 	json_t *object = json_object();
+	/* A name in it may be any bytes, and JSON is Unicode: a command that cannot be told exactly is none. */
+	json_t *remedy = finding->remedy[0] != '\0' ? json_string(finding->remedy) : NULL;
 	/* jansson takes a value that could not be made, or an object that could not, as an error of its own. */
 	int failed = json_object_set_new(object, "kind", json_string(names[finding->kind]));
 	failed |= json_object_set_new(object, "subject", statistics_json_text(finding->subject));
 	failed |= json_object_set_new(object, "text", statistics_json_text(finding->text));
-	failed |= json_object_set_new(object, "remedy",
-				      finding->remedy[0] != '\0' ? statistics_json_text(finding->remedy) : json_null());
+	failed |= json_object_set_new(object, "remedy", remedy != NULL ? remedy : json_null());
 	if (failed == 0)
 		return object;
 	json_decref(object);
@@ -310,8 +314,8 @@ static bool print_json(const struct wh_finding *findings, size_t count, bool mea
 
 /* ---- looking ---- */
 
-/* Signals that end the process wait until the files of the measurement are gone. A limit on the size of files shows
- * itself as a failed write. */
+/* Signals that end the process wait until the files of the measurement are gone, or the disk is given up. A limit on
+ * the size of files shows itself as a failed write. */
 static void hold_signals(sigset_t *before)
 {
 	static const int held[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };

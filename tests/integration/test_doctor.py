@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import case
+import faults
 import rig
 
 NOBODY = "nobody"
@@ -198,6 +200,16 @@ class Unchanged(Doctor):
         self.assertNotIn("expected: rate", told.subjects())
         self.assertNotIn("traffic: just now", told.subjects())
 
+    def test_without_measuring_nothing_is_written(self):
+        """Not even to a file without a name, of which no directory tells."""
+        disk = self.enterContext(rig.Disk(self.scratch, 64))
+        doctor = subprocess.Popen([self.wirehaul, "doctor", "--no-measure", "-w", disk.path],
+                                  stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(doctor.pid, 0)
+        doctor.returncode = os.waitstatus_to_exitcode(status)
+        self.assertIn(doctor.returncode, (0, 1))
+        self.assertEqual(used.ru_oublock, 0)
+
 
 class Input(Doctor):
     def test_nonsense(self):
@@ -256,6 +268,42 @@ class Input(Doctor):
             if each["remedy"]:
                 self.assertIn(each["remedy"], [line.strip() for line in lines])
 
+    def test_names_of_any_bytes(self):
+        """JSON cannot tell such a name: then it tells no command rather than another's."""
+        for name, told in ((b"caf\xc3\xa9", True), (b"caf\xe9", False)):
+            path = os.path.join(self.output, os.fsdecode(name))
+            os.mkdir(path)
+            found = self.look("-w", path, "--min-free", "99.9")["disk: space"]
+            self.assertEqual((found["kind"], found["remedy"] is not None), ("bad", told), found)
+
+    def test_another_namespaces_sysfs(self):
+        """Only the network is another one: /sys tells of other adapters, if of any of that name."""
+        rig.need("nsenter")
+        net = self.pair()
+        told = self.look("-i", net.RIGHT, prefix=["nsenter", f"--net=/run/netns/{net.right.name}"])
+        self.assertFound(told, f"{net.RIGHT}: interrupts", "note", "not looked at")
+        self.assertNotIn(f"{net.RIGHT}: interrupts", self.look("-i", net.RIGHT, namespace=net.right).subjects())
+
+    def test_rights_over_another_network(self):
+        """In a user namespace of its own it has the capability, which this network does not heed."""
+        rig.need("unshare")
+        if rig.run("unshare", "-Ur", "true", check=False).returncode != 0:
+            self.skipTest("user namespaces cannot be made")
+        self.assertFound(self.look(prefix=["unshare", "-Ur"]), "privileges: capturing", "bad", "refused")
+        self.assertFound(self.look(prefix=["unshare", "-Urn"]), "privileges: capturing", "good")
+
+    def test_a_small_cgroup(self):
+        """Measuring must not be what the kernel ends the process for: its files would stay."""
+        limit = self.enterContext(rig.MemoryLimit(20 << 20))
+        if self.options.slow > 1:
+            self.skipTest("a sanitizer takes more memory than that")
+        empty = self.enterContext(rig.Namespace())
+        told = self.look("-w", self.output, "--min-free", "1", measure=True,
+                         prefix=[*limit.prefix, "nsenter", f"--net=/run/netns/{empty.name}"])
+        self.assertFound(told, "disk: write speed", "note", "of memory are left")
+        self.assertFound(told, "disk: direct writes", "good")
+        self.assertEqual(os.listdir(self.output), [])
+
 
 class Mended(Doctor):
     """What is told to mend something does."""
@@ -298,7 +346,7 @@ class Mended(Doctor):
 
     def test_mount(self):
         disk = self.enterContext(rig.Disk(self.scratch, 64))
-        told = self.look("-w", disk.path)
+        told = self.look("-w", disk.path, measure=True, namespace=self.enterContext(rig.Namespace()))
         self.assertFound(told, "disk: file system", "good", "ext4")
         self.assertFound(told, "disk: direct writes", "good")
         self.assertNotIn("disk: mount options", told.of("bad"))
@@ -375,6 +423,40 @@ class Interrupted(Doctor):
         free.close()
         self.assertGreater(free.lowest, 40)
         self.assertLess(free.lowest, 99)
+
+
+@unittest.skipUnless(faults.FULL, "it takes as long as the doctor is patient (WH_FAULTS=full)")
+class Hanging(Doctor):
+    """On a disk that hangs it says so after a while, and that is all that it says too late."""
+
+    def setUp(self):
+        super().setUp()
+        self.disk = self.enterContext(faults.FaultDisk(self))
+        self.empty = self.enterContext(rig.Namespace())
+
+    def test_writes(self):
+        """The process itself ends when the kernel has its writes back; what was found is told before."""
+        self.disk.hang("write")
+        doctor = self.enterContext(rig.Process([self.wirehaul, "doctor", "-w", self.disk.path], self.empty,
+                                               stdout=subprocess.PIPE, text=True))
+        self.assertTrue(select.select([doctor.popen.stdout], [], [], 60)[0], "it waits for the disk")
+        os.set_blocking(doctor.popen.stdout.fileno(), False)
+        told = " ".join(doctor.popen.stdout.read().split())
+        self.assertIn("disk: write speed: not measured: 30 s after", told)
+        self.disk.heal()
+        self.assertEqual(doctor.wait(30), 1)
+        remedy = f"rm -f {self.disk.path}/wirehaul-doctor-{doctor.pid}_*.tmp"
+        self.assertIn(remedy, told)
+        rig.run("sh", "-c", remedy)
+        self.assertEqual(os.listdir(self.disk.path), [])
+
+    def test_the_directory(self):
+        self.disk.hang("statfs")
+        doctor = self.enterContext(rig.Process([self.wirehaul, "doctor", "--no-measure", "-w", self.disk.path],
+                                               self.empty, stdout=subprocess.PIPE))
+        rig.wait_for(lambda: "has not answered for 10 s" in doctor.stderr(), 30, "it says so")
+        self.disk.heal()
+        self.assertEqual(doctor.wait(30), 2)
 
 
 if __name__ == "__main__":

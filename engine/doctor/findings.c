@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 
 static struct wh_finding *finding_new(struct wh_findings *findings)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,7 +7,7 @@
 
 #include <linux/if.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 
 enum {
 	/* On the wire a frame of 64 bytes has a preamble of 8 and a gap of 12 as well (IEEE 802.3). */
@@ -15,6 +16,21 @@ enum {
 };
 /* A ring that holds less than this is no match for an interrupt that comes late. */
 #define RING_SECONDS_ENOUGH 0.001
+
+/* A thread can be in a network namespace whose /sys is not mounted: then the same name there is another adapter's. */
+static bool is_in_sysfs(const char *root, const struct wh_interface *interface)
+{
+	char line[WH_DOCTOR_LINE_BYTES], address[3 * sizeof(interface->mac) + 1] = "";
+	int64_t index;
+	if (!wh_doctor_read_number(&index, root, "/sys/class/net/%s/ifindex", interface->name) ||
+	    index != interface->index)
+		return false;
+	for (size_t i = 0; i < interface->mac_bytes; i++)
+		snprintf(address + (i > 0 ? 3 * i - 1 : 0), 4, i > 0 ? ":%02x" : "%02x", interface->mac[i]);
+	return interface->mac_bytes == 0 ||
+	       (wh_doctor_read_line(line, root, "/sys/class/net/%s/address", interface->name) &&
+		strcmp(line, address) == 0);
+}
 
 void wh_doctor_adapter_read(const char *root, const struct wh_interface *interface, struct wh_topology *topology,
 			    struct wh_doctor_adapter *adapter)
@@ -27,13 +43,43 @@ void wh_doctor_adapter_read(const char *root, const struct wh_interface *interfa
 	wh_interface_details_read(interface->name, &adapter->details);
 	wh_doctor_hardware_read(interface->name, &adapter->hardware);
 	adapter->has_before = wh_interface_drops_read(interface->index, &adapter->before) == WH_OK;
-	adapter->software =
-	    !wh_doctor_path(path, root, "/sys/class/net/%s/device", interface->name) || access(path, F_OK) != 0;
+	adapter->in_sysfs = is_in_sysfs(root, interface);
+	adapter->software = !adapter->in_sysfs ||
+			    !wh_doctor_path(path, root, "/sys/class/net/%s/device", interface->name) ||
+			    access(path, F_OK) != 0;
 	if (topology == NULL)
 		return;
 	adapter->node = wh_topology_node(topology, interface->name);
 	/* Not given back: each is told the one that it would get beside the others. */
 	adapter->cpu = wh_topology_take_cpu(topology, interface->name);
+}
+
+static void name_add(struct wh_doctor_names *names, const char *name)
+{
+	size_t length = strlen(name);
+	for (size_t i = 0; i < names->count; i++)
+		if (strcmp(names->name[i], name) == 0)
+			return;
+	if (names->count == WH_DOCTOR_NAMES || length >= sizeof(names->name[0]))
+		return;
+	memcpy(names->name[names->count++], name, length + 1);
+}
+
+void wh_doctor_beneath_read(const char *root, const char *name, struct wh_doctor_names *names)
+{
+	static const char prefix[] = "lower_"; /* net/core/dev.c, netdev_adjacent_sysfs_add() */
+	*names = (struct wh_doctor_names){ 0 };
+	name_add(names, name);
+	for (size_t i = 0; i < names->count; i++) {
+		char path[WH_DOCTOR_PATH_BYTES];
+		DIR *directory = wh_doctor_path(path, root, "/sys/class/net/%s", names->name[i]) ? opendir(path) : NULL;
+		const struct dirent *entry;
+		while (directory != NULL && (entry = readdir(directory)) != NULL)
+			if (strncmp(entry->d_name, prefix, sizeof(prefix) - 1) == 0)
+				name_add(names, entry->d_name + sizeof(prefix) - 1);
+		if (directory != NULL)
+			closedir(directory);
+	}
 }
 
 double wh_doctor_ring_seconds(const struct wh_doctor_adapter *adapter)
@@ -53,6 +99,12 @@ static bool can_be_told(const struct wh_doctor_adapter *adapter)
 static void state_judge(struct wh_findings *findings, const struct wh_doctor_adapter *adapter)
 {
 	const char *name = adapter->interface.name;
+	if (adapter->beneath) {
+		if ((adapter->interface.flags & (IFF_UP | IFF_RUNNING)) != (IFF_UP | IFF_RUNNING))
+			wh_finding_add(findings, WH_FINDING_NOTE, name, "state",
+				       "it is down or has no link: nothing comes through it to the adapter above it");
+		return;
+	}
 	if (!adapter->capturable)
 		wh_finding_add(
 		    findings, WH_FINDING_BAD, name, "kind",
@@ -154,7 +206,8 @@ static void offloads_judge(struct wh_findings *findings, const struct wh_doctor_
 	    "on: %s. They drop nothing, but a capture sees frames joined or not yet cut, up to 64 KB; without "
 	    "them the machine has more frames to handle",
 	    on);
-	if (can_be_told(adapter))
+	/* A macvlan's are those of the adapter beneath, which is asked for itself (macvlan_fix_features()). */
+	if (can_be_told(adapter) && strcmp(adapter->details.driver, "macvlan") != 0)
 		wh_finding_mend(findings, "ethtool -K %s %s", adapter->word, off);
 }
 

@@ -7,27 +7,29 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 #include "engine/privileges.h"
 #include "ringbuf/clock.h"
+#include "writer/closer.h"
 #include "writer/sink.h"
 
 enum {
 	AFFINITY_SETS = 8192 / CPU_SETSIZE, /* as many CPUs as a kernel can be built for */
 	DESCRIPTORS = 32,                   /* of a capture, whatever its adapters */
 	DESCRIPTORS_OF_ADAPTER = 4,
-	DESCRIPTORS_OF_CHAIN = 10,
+	DESCRIPTORS_OF_CHAIN = 10 + 2 * WH_CLOSER_WAITING_MOST, /* each file that waits to be closed has two */
 	COMMAND_BYTES = 320
 };
 #define ANY            "any"
 #define USUAL_OUTPUT   "trace.pcapng"
+#define ANSWER_SECONDS 10.0
 #define MEMORY_ASSUMED ((uint64_t)256 * 1024 * 1024)
 
 struct examination {
 	struct wh_settings settings;
 	struct wh_findings findings;
-	struct wh_doctor_adapter *adapters; /* owned */
-	size_t adapter_count;
+	struct wh_doctor_adapter *adapters; /* owned; those to capture on, then those beneath them */
+	size_t capture_count, adapter_count;
 	bool wants_adapters, wants_place;
 	struct wh_topology *topology; /* NULL: threads would not be placed */
 	struct wh_cpus allowed;
@@ -79,12 +81,18 @@ static enum wh_status cpus_take(struct examination *own, struct wh_error *error)
 	return WH_OK;
 }
 
-static void adapter_take(struct examination *own, const struct wh_interface *interface)
+static bool is_taken(const struct examination *own, const struct wh_interface *interface)
 {
 	for (size_t i = 0; i < own->adapter_count; i++)
 		if (own->adapters[i].interface.index == interface->index)
-			return;
-	wh_doctor_adapter_read("", interface, own->topology, &own->adapters[own->adapter_count++]);
+			return true;
+	return false;
+}
+
+static void adapter_take(struct examination *own, const struct wh_interface *interface)
+{
+	if (!is_taken(own, interface))
+		wh_doctor_adapter_read("", interface, own->topology, &own->adapters[own->adapter_count++]);
 }
 
 static enum wh_status any_take(struct examination *own, struct wh_error *error)
@@ -105,6 +113,39 @@ static enum wh_status any_take(struct examination *own, struct wh_error *error)
 		return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
 	if (own->adapter_count == 0)
 		wh_finding_add(&own->findings, WH_FINDING_NOTE, "adapters", "state", "none is up");
+	return WH_OK;
+}
+
+/* Takes those with hardware that adapter AT (a bond, a bridge, a VLAN) stands on: its frames are lost in their rings.
+ */
+static enum wh_status beneath_take(struct examination *own, size_t at, struct wh_error *error)
+{
+	struct wh_doctor_names names;
+	char list[200] = "";
+	wh_doctor_beneath_read("", own->adapters[at].interface.name, &names);
+	for (size_t i = 1; i < names.count; i++) {
+		struct wh_interface found;
+		struct wh_doctor_adapter beneath;
+		if (wh_interface_find(names.name[i], &found, NULL) != WH_OK || is_taken(own, &found))
+			continue;
+		wh_doctor_adapter_read("", &found, NULL, &beneath);
+		if (beneath.software)
+			continue;
+		struct wh_doctor_adapter *more =
+		    realloc(own->adapters, (own->adapter_count + 1) * sizeof(*own->adapters));
+		if (more == NULL)
+			return wh_error_set(error, WH_ERR_MEMORY, "out of memory");
+		own->adapters = more;
+		beneath.beneath = true;
+		beneath.cpu = own->adapters[at].cpu;
+		beneath.node = own->topology != NULL ? wh_topology_node(own->topology, found.name) : -1;
+		own->adapters[own->adapter_count++] = beneath;
+		size_t length = strlen(list);
+		snprintf(list + length, sizeof(list) - length, "%s%s", length > 0 ? ", " : "", found.name);
+	}
+	if (list[0] != '\0')
+		wh_finding_add(&own->findings, WH_FINDING_NOTE, own->adapters[at].interface.name, "beneath",
+			       "its frames come through %s: what is said of that holds for it, too", list);
 	return WH_OK;
 }
 
@@ -152,16 +193,19 @@ static void command_make(struct examination *own)
 
 /* Bytes a second that the links carry one way; 0 where that is not known. A speed that only software tells means
  * nothing. */
-static double line_bytes(const struct examination *own)
+static double line_bytes(const struct examination *own, double *fastest)
 {
 	double sum = 0;
+	*fastest = 0;
 	for (size_t i = 0; i < own->adapter_count; i++) {
 		const struct wh_doctor_adapter *adapter = &own->adapters[i];
 		if (adapter->software)
 			continue;
 		if (adapter->details.speed_mbit <= 0)
 			return 0;
-		sum += (double)adapter->details.speed_mbit * 1e6 / 8;
+		double link = (double)adapter->details.speed_mbit * 1e6 / 8;
+		sum += link;
+		*fastest = link > *fastest ? link : *fastest;
 	}
 	return sum;
 }
@@ -169,7 +213,7 @@ static double line_bytes(const struct examination *own)
 static enum wh_status needs_take(struct examination *own, struct wh_error *error)
 {
 	const struct wh_config *config = &own->settings.config;
-	uint32_t adapters = own->adapter_count > 0 ? (uint32_t)own->adapter_count : 1;
+	uint32_t adapters = own->capture_count > 0 ? (uint32_t)own->capture_count : 1;
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	enum wh_status status = wh_settings_ring_choose(&own->settings, adapters, memory, error);
 	if (status != WH_OK)
@@ -182,9 +226,9 @@ static enum wh_status needs_take(struct examination *own, struct wh_error *error
 		.file_bytes = config->file_bytes,
 		.descriptors = DESCRIPTORS + (uint64_t)adapters * config->fanout * DESCRIPTORS_OF_ADAPTER +
 			       (config->per_interface ? (uint64_t)adapters : 1) * DESCRIPTORS_OF_CHAIN,
-		.line_bytes = line_bytes(own),
 		.command = own->command,
 	};
+	own->needs.line_bytes = line_bytes(own, &own->needs.link_bytes);
 	return WH_OK;
 }
 
@@ -197,8 +241,14 @@ static enum wh_status gather(struct examination *own, const struct wh_config *co
 		status = cpus_take(own, error);
 	if (status == WH_OK)
 		status = adapters_take(own, error);
+	own->capture_count = own->adapter_count;
+	for (size_t i = 0; status == WH_OK && i < own->capture_count; i++)
+		if (own->adapters[i].software && own->adapters[i].in_sysfs)
+			status = beneath_take(own, i, error);
 	if (status == WH_OK)
 		status = needs_take(own, error);
+	if (status == WH_OK && own->wants_place)
+		status = wh_doctor_answers(own->settings.config.output, ANSWER_SECONDS, error);
 	if (status == WH_OK && own->wants_place)
 		status = wh_doctor_place_open(&own->findings, "", own->settings.config.output, &own->place, error);
 	if (status == WH_OK && own->place.space_known)
@@ -240,9 +290,9 @@ static void look_at_adapters(struct examination *own)
 static void measure_all(struct examination *own)
 {
 	uint64_t available = MEMORY_ASSUMED;
-	(void)wh_doctor_read_memory(&available, "", "MemAvailable");
-	if (own->adapter_count > 0 && wh_privileges_can_capture())
-		wh_doctor_run_traffic(&own->settings.config, own->adapters, own->adapter_count, &own->traffic);
+	(void)wh_doctor_memory_left("", &available);
+	if (own->capture_count > 0 && wh_privileges_can_capture())
+		wh_doctor_run_traffic(&own->settings.config, own->adapters, own->capture_count, &own->traffic);
 	if (own->place.writable)
 		wh_doctor_run_disk(&own->settings.config, &own->place, own->needs.ring_bytes, available, &own->disk);
 }
@@ -276,24 +326,36 @@ static void look_at_rates(struct examination *own, bool measure)
 	else
 		wh_finding_add(&own->findings, WH_FINDING_NOTE, "disk", "directory",
 			       "none was named, so that nothing is said of it and of the rate to expect (-w)");
-	if (measure && own->adapter_count > 0)
-		wh_doctor_traffic_judge(&own->findings, &own->traffic, own->adapter_count);
-	if (measure && own->place.writable)
-		wh_doctor_rate_judge(&own->findings, &own->disk, &own->traffic, own->needs.line_bytes,
-				     own->needs.ring_bytes * own->needs.adapters, own->command);
+	if (measure && own->capture_count > 0)
+		wh_doctor_traffic_judge(&own->findings, &own->traffic);
+	if (!measure || !own->place.writable)
+		return;
+	wh_doctor_probe_judge(&own->findings, &own->disk.probe);
+	wh_doctor_rate_judge(&own->findings, &own->disk, &own->traffic, &own->needs);
+	wh_doctor_hung_judge(&own->findings, &own->disk, own->place.word);
+}
+
+/* What is kept from this process, as in some containers, is not in order for that. */
+static void look_at_sight(struct examination *own)
+{
+	static const char *const places[] = { "/proc/self", "/sys/devices/system/cpu" };
+	static const char *const words[] = { "interrupts, memory, mounts and settings", "processors and memory nodes" };
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (access(places[i], X_OK) != 0)
+			wh_finding_add(&own->findings, WH_FINDING_NOTE, "kernel", "sight",
+				       "%s is not there: %s were not looked at", places[i], words[i]);
 }
 
 static void examine(struct examination *own, bool measure)
 {
+	look_at_sight(own);
 	look_at_adapters(own);
 	wh_doctor_privileges(&own->findings, own->wants_adapters);
 	wh_doctor_limits(&own->findings, &own->needs, wh_doctor_may_lock());
 	wh_doctor_memory(&own->findings, "", &own->needs);
 	look_at_kernel(own);
-	if (own->wants_place) {
+	if (own->wants_place)
 		wh_doctor_mount_judge(&own->findings, "", &own->place);
-		wh_doctor_direct(&own->findings, &own->place);
-	}
 	if (measure)
 		measure_all(own);
 	look_at_losses(own);

@@ -19,7 +19,7 @@
 #include "writer/chain.h"
 #include "writer/space.h"
 
-/* ---- doctor_findings.c: what was found, and how it is put into words ---- */
+/* ---- findings.c: what was found, and how it is put into words ---- */
 
 struct wh_findings {
 	struct wh_finding *items; /* owned; free() */
@@ -47,7 +47,7 @@ struct wh_words wh_words_memory(uint64_t bytes);                  /* 512 MiB */
 struct wh_words wh_words_scaled(double number, const char *unit); /* 1.40 G and UNIT: "B/s" */
 struct wh_words wh_words_duration(double seconds); /* "34 us", "2.5 ms", "3.1 s", "12 min", "5 h", "3 days" */
 
-/* ---- doctor_files.c: what the kernel tells in files ---- */
+/* ---- files.c: what the kernel tells in files ---- */
 
 enum { WH_DOCTOR_CPUS = 1024, WH_DOCTOR_LINE_BYTES = 4096, WH_DOCTOR_PATH_BYTES = 512 };
 
@@ -65,8 +65,8 @@ void wh_cpus_remove(struct wh_cpus *cpus, int cpu);
 int wh_cpus_count(const struct wh_cpus *cpus);
 /* The first CPU from FROM on, or -1. */
 int wh_cpus_next(const struct wh_cpus *cpus, int from);
-/* "0-3,8"; what does not fit is left out behind "...". */
-void wh_cpus_list(const struct wh_cpus *cpus, char *text, size_t bytes);
+/* "0-3,8". Where it does not fit, the rest is left out behind "...", and it is false: no command may hold that. */
+bool wh_cpus_list(const struct wh_cpus *cpus, char *text, size_t bytes);
 /* The form that rps_cpus has, read: "ff,00000000". False for anything else. */
 bool wh_cpus_parse_mask(const char *text, struct wh_cpus *cpus);
 /* And written. False where it does not fit. */
@@ -91,7 +91,7 @@ bool wh_doctor_read_cpus(struct wh_cpus *cpus, const char *root, const char *for
 /* The number behind "WORD:" in a file of such lines, times 1024 (/proc/meminfo). */
 bool wh_doctor_read_memory(uint64_t *bytes, const char *root, const char *word);
 
-/* ---- doctor_adapters.c ---- */
+/* ---- adapters.c ---- */
 
 /* What only the driver knows (ethtool). */
 struct wh_doctor_hardware {
@@ -108,16 +108,28 @@ struct wh_doctor_adapter {
 	struct wh_doctor_hardware hardware;
 	struct wh_interface_drops before; /* when the examination began */
 	bool has_before;
+	bool in_sysfs; /* /sys tells of this very adapter, not of another network namespace's of its name */
 	bool software; /* no device stands behind it */
+	bool beneath;  /* not captured on: one of those that are stands on it */
 	bool steered;  /* frames are passed on to other CPUs (RPS) */
 	bool capturable;
 	int node; /* memory node, -1: none, or there is only one */
-	int cpu;  /* that its capture thread would have, -1: not known */
+	int cpu;  /* that its capture thread would have, or that of the adapter above it; -1: not known */
 };
 
 /* Fills the parts of ADAPTER that are asked of the kernel by its interface; TOPOLOGY may be NULL. */
 void wh_doctor_adapter_read(const char *root, const struct wh_interface *interface, struct wh_topology *topology,
 			    struct wh_doctor_adapter *adapter);
+
+enum { WH_DOCTOR_NAMES = 64 };
+struct wh_doctor_names {
+	char name[WH_DOCTOR_NAMES][WH_INTERFACE_NAME_BYTES];
+	size_t count;
+};
+
+/* NAME itself, and all adapters that it stands on, however deep: those of a bond or a bridge, that of a VLAN. Those
+ * beyond WH_DOCTOR_NAMES are not told. */
+void wh_doctor_beneath_read(const char *root, const char *name, struct wh_doctor_names *names);
 
 /* Asks the driver (ioctl ETHTOOL_GRINGPARAM, ETHTOOL_GCHANNELS; linux/ethtool.h). Cannot fail. */
 void wh_doctor_hardware_read(const char *name, struct wh_doctor_hardware *hardware);
@@ -133,7 +145,7 @@ void wh_doctor_adapter_judge(struct wh_findings *findings, const struct wh_docto
 void wh_doctor_drops_judge(struct wh_findings *findings, const struct wh_doctor_adapter *adapter,
 			   const struct wh_interface_drops *now, double seconds);
 
-/* ---- doctor_interrupts.c ---- */
+/* ---- interrupts.c ---- */
 
 /* Sums over all CPUs of /proc/net/softnet_stat (net/core/net-procfs.c, softnet_seq_show()). */
 struct wh_doctor_softnet {
@@ -156,7 +168,7 @@ void wh_doctor_softnet_read(const char *root, struct wh_doctor_softnet *softnet)
 void wh_doctor_softnet_judge(struct wh_findings *findings, const char *root, const struct wh_doctor_softnet *before,
 			     bool backlog, double seconds);
 
-/* ---- doctor_processors.c ---- */
+/* ---- processors.c ---- */
 
 /* Frequency, idle states, time taken by others, and the THREADS that a capture has for the ALLOWED CPUs. RING_SECONDS
  * is the least of wh_doctor_ring_seconds(), 0: not known. */
@@ -166,7 +178,7 @@ void wh_doctor_processors(struct wh_findings *findings, const char *root, const 
 /* How far the adapter's memory node is from its capture thread's CPU. */
 void wh_doctor_numa(struct wh_findings *findings, const char *root, const struct wh_doctor_adapter *adapter);
 
-/* ---- doctor_limits.c ---- */
+/* ---- limits.c ---- */
 
 struct wh_doctor_needs {
 	uint32_t adapters;   /* at least 1 */
@@ -174,10 +186,14 @@ struct wh_doctor_needs {
 	uint64_t file_bytes; /* of the largest file */
 	uint64_t descriptors;
 	double line_bytes;   /* bytes a second that all links carry; 0: not known */
+	double link_bytes;   /* that the fastest of them does, whose ring is full first */
 	const char *command; /* "wirehaul -i eth0 -w /captures/trace.pcapng"; empty where it cannot be written */
 };
 
-/* Memory against the rings. */
+/* What this process may still take: of the machine's memory, and of its control groups' limits. False: not known. */
+bool wh_doctor_memory_left(const char *root, uint64_t *bytes);
+
+/* Memory against the rings, which count as the kernel's, not as a control group's. */
 void wh_doctor_memory(struct wh_findings *findings, const char *root, const struct wh_doctor_needs *needs);
 
 /* Limits of this process; LOCKS: it may lock any amount of memory (CAP_IPC_LOCK). */
@@ -191,7 +207,7 @@ bool wh_doctor_may_lock(void);
  * if not, WHY. RELEASE as uname(2) has it. */
 void wh_doctor_kernel(struct wh_findings *findings, const char *root, const char *release, bool works, const char *why);
 
-/* ---- doctor_disk.c ---- */
+/* ---- disk.c ---- */
 
 /* A line of /proc/self/mountinfo (proc(5)). */
 struct wh_doctor_mount {
@@ -225,8 +241,17 @@ void wh_doctor_mount_read(const char *root, uint64_t id, struct wh_doctor_mount 
 /* File system, its options and its device. */
 void wh_doctor_mount_judge(struct wh_findings *findings, const char *root, const struct wh_doctor_place *place);
 
-/* Direct writes and allocation, tried with a file that has no name. */
-void wh_doctor_direct(struct wh_findings *findings, const struct wh_doctor_place *place);
+/* What came of a first small write. */
+struct wh_doctor_probe {
+	bool done;  /* there was a file to write to */
+	int reason; /* errno of a direct write; 0: it was taken. Where not done, that of opening the file. */
+	bool allocation_refused;
+};
+
+/* Tries direct writes and allocation with a file that has no name. Nothing is done where that would come near the
+ * limit on free space. Blocks, as long as the disk does. */
+void wh_doctor_probe_try(const struct wh_doctor_place *place, struct wh_doctor_probe *probe);
+void wh_doctor_probe_judge(struct wh_findings *findings, const struct wh_doctor_probe *probe);
 
 /* Rates, in bytes of files a second; 0: not known. */
 struct wh_doctor_rates {
@@ -237,11 +262,22 @@ struct wh_doctor_rates {
 void wh_doctor_space_judge(struct wh_findings *findings, const struct wh_doctor_place *place,
 			   const struct wh_doctor_rates *rates, double percent, const char *command);
 
-/* ---- doctor_measure.c ---- */
+/* ---- measure.c ---- */
+
+/* Does WORK(OF) in a thread of its own. True when it was done within SECONDS. Otherwise OF belongs to that thread,
+ * which calls RELEASE(OF) when the work ends after all; it may outlive the caller. Where no thread can be started, the
+ * work is done by the caller's. */
+bool wh_doctor_within(double seconds, void (*work)(void *of), void (*release)(void *of), void *of);
+
+/* Whether the directory of OUTPUT answers at all, looked at in vain for SECONDS: then WH_ERR_INPUT. */
+WH_MUST_CHECK enum wh_status wh_doctor_answers(const char *output, double seconds, struct wh_error *error);
 
 /* What a run gave. */
 struct wh_doctor_run {
+	size_t adapters; /* that took part */
+	struct wh_doctor_probe probe;
 	bool done;
+	bool hung;         /* it did not end in time, and its files may be left */
 	char problem[512]; /* why not, or what went wrong with it; empty */
 	bool failed;       /* that is an error, which a capture would meet as well */
 	double seconds;
@@ -253,15 +289,17 @@ struct wh_doctor_run {
 void wh_doctor_run_traffic(const struct wh_config *config, const struct wh_doctor_adapter *adapters, size_t count,
 			   struct wh_doctor_run *run);
 
-/* Made-up frames into PLACE for three seconds; the files are removed. Never more than half of the space above the limit
- * is taken, nor of AVAILABLE_BYTES of memory. Blocks, as long as the disk does. */
+/* A first small write, then made-up frames into PLACE for three seconds; the files are removed. Never more than half of
+ * the space above the limit is taken, nor of AVAILABLE_BYTES of memory. Blocks for half a minute longer at most: where
+ * the disk does not answer, a thread of its own waits for it, and removes the files should it ever do. */
 void wh_doctor_run_disk(const struct wh_config *config, const struct wh_doctor_place *place, uint64_t ring_bytes,
 			uint64_t available_bytes, struct wh_doctor_run *run);
 
-/* What the runs say: traffic now, write speed, and the rate to expect. RING_BYTES of all adapters. Pure. */
-void wh_doctor_traffic_judge(struct wh_findings *findings, const struct wh_doctor_run *traffic, size_t adapters);
+/* What the runs say: traffic now, write speed, and the rate to expect. Pure. */
+void wh_doctor_traffic_judge(struct wh_findings *findings, const struct wh_doctor_run *traffic);
 void wh_doctor_rate_judge(struct wh_findings *findings, const struct wh_doctor_run *disk,
-			  const struct wh_doctor_run *traffic, double line_bytes, uint64_t ring_bytes,
-			  const char *command);
+			  const struct wh_doctor_run *traffic, const struct wh_doctor_needs *needs);
+/* That the disk hung: WORD is the directory, as in wh_doctor_place. Pure. */
+void wh_doctor_hung_judge(struct wh_findings *findings, const struct wh_doctor_run *disk, const char *word);
 
 #endif

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 #include "writer/file.h"
 #include "writer/format_pcapng.h"
 
@@ -94,13 +94,14 @@ static bool mount_id(int fd, uint64_t *id)
 static void refusal_judge(struct wh_findings *findings, const struct wh_doctor_place *place,
 			  const struct wh_error *error)
 {
-	char point[WH_PATH_BYTES], user[128];
-	const struct passwd *entry;
+	char point[WH_PATH_BYTES], user[128], names[1024];
+	struct passwd about, *entry = NULL;
 	wh_finding_add(findings, WH_FINDING_BAD, "disk", "directory", "%.380s", error->text);
 	if (error->os_error == EROFS && place->mount.known && wh_shell_word(place->mount.point, point, sizeof(point)))
 		wh_finding_mend(findings, "mount -o remount,rw %s", point);
 	/* One of this user's own, in there: whom the directory belongs to is not ours to change. */
-	if (error->os_error == EACCES && place->word[0] != '\0' && (entry = getpwuid(geteuid())) != NULL &&
+	if (error->os_error == EACCES && place->word[0] != '\0' &&
+	    getpwuid_r(geteuid(), &about, names, sizeof(names), &entry) == 0 && entry != NULL &&
 	    wh_shell_word(entry->pw_name, user, sizeof(user)))
 		wh_finding_mend(findings, "sudo install -d -o %s %s/captures", user, place->word);
 }
@@ -217,7 +218,8 @@ static void options_judge(struct wh_findings *findings, const struct wh_doctor_m
 		wh_finding_add(findings, WH_FINDING_NOTE, "disk", "mount options",
 			       "discard: the disk is told of each file that is deleted, and may hold up writes for it; "
 			       "fstrim.timer does it at a better time");
-		if (can_be_told)
+		/* xfs takes the word and does not do it; there it goes with a new mount only. */
+		if (can_be_told && strcmp(mount->type, "xfs") != 0)
 			wh_finding_mend(findings, "mount -o remount,nodiscard %s", point);
 	}
 }
@@ -241,40 +243,48 @@ void wh_doctor_mount_judge(struct wh_findings *findings, const char *root, const
 }
 
 /* Tries both with FD, a file of nobody's. Returns 0, or the errno of the direct write. */
-static int direct_try(int fd, bool *allocates)
+static int direct_try(int fd, bool *refused)
 {
 	void *bytes = aligned_alloc(WH_FILE_ALIGNMENT, WH_FILE_ALIGNMENT);
 	if (bytes == NULL)
 		return ENOMEM;
 	memset(bytes, 0x5a, WH_FILE_ALIGNMENT);
-	*allocates = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, PROBE_BYTES) == 0;
+	*refused = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, PROBE_BYTES) != 0;
 	ssize_t written = pwrite(fd, bytes, WH_FILE_ALIGNMENT, 0);
 	int reason = written < 0 ? errno : written != WH_FILE_ALIGNMENT ? EIO : 0;
 	free(bytes);
 	return reason;
 }
 
-void wh_doctor_direct(struct wh_findings *findings, const struct wh_doctor_place *place)
+void wh_doctor_probe_try(const struct wh_doctor_place *place, struct wh_doctor_probe *probe)
 {
-	bool allocates = true;
-	if (!place->writable || (place->space_known && place->space.available_bytes <= 2 * (uint64_t)PROBE_BYTES))
+	const struct wh_space *space = &place->space;
+	*probe = (struct wh_doctor_probe){ 0 };
+	if (place->space_known && space->total_bytes != 0 &&
+	    (space->available_bytes <= place->limit_bytes ||
+	     space->available_bytes - place->limit_bytes <= 2 * (uint64_t)PROBE_BYTES))
 		return;
 	int fd = open(place->directory, O_TMPFILE | O_WRONLY | O_DIRECT | O_CLOEXEC, 0600);
+	probe->done = fd >= 0;
 	/* EOPNOTSUPP and EISDIR: it makes no files without a name, and one with a name is not made here. */
-	int reason = fd < 0 ? errno : direct_try(fd, &allocates);
+	probe->reason = fd < 0 ? errno : direct_try(fd, &probe->allocation_refused);
 	if (fd >= 0)
 		close(fd);
-	if (reason == EINVAL || (fd >= 0 && reason == EOPNOTSUPP))
+}
+
+void wh_doctor_probe_judge(struct wh_findings *findings, const struct wh_doctor_probe *probe)
+{
+	if (probe->reason == EINVAL || (probe->done && probe->reason == EOPNOTSUPP))
 		wh_finding_add(
 		    findings, WH_FINDING_NOTE, "disk", "direct writes",
 		    "the file system takes none: all goes through the page cache, which costs memory and time, "
 		    "and holds writers up when it is full (vm.dirty_ratio)");
-	else if (reason == 0)
+	else if (probe->done && probe->reason == 0)
 		wh_finding_add(findings, WH_FINDING_GOOD, "disk", "direct writes", "the file system takes them");
-	else if (fd >= 0)
+	else if (probe->done)
 		wh_finding_add(findings, WH_FINDING_BAD, "disk", "direct writes", "a first small write failed: %s",
-			       strerrordesc_np(reason));
-	if (!allocates)
+			       strerrordesc_np(probe->reason));
+	if (probe->allocation_refused)
 		wh_finding_add(
 		    findings, WH_FINDING_NOTE, "disk", "allocation",
 		    "the file system does not allocate ahead: files grow in pieces, and space that others take "

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Memory, limits, privileges, and what the kernel offers. */
 #include <cap-ng.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 #include "engine/privileges.h"
 
 enum { KIB = 1024, MIB = 1024 * 1024 };
@@ -29,21 +32,97 @@ static uint64_t ring_kib(uint64_t bytes, uint32_t adapters)
 
 static void hold_judge(struct wh_findings *findings, const struct wh_doctor_needs *needs, uint64_t available)
 {
-	uint64_t all = needs->ring_bytes * needs->adapters;
-	char held[96] = "";
-	double seconds = needs->line_bytes > 0 ? (double)all / needs->line_bytes : 0;
-	if (needs->line_bytes > 0)
-		snprintf(held, sizeof(held), ": %s of all that the links carry (%s)", wh_words_duration(seconds).s,
-			 wh_words_scaled(needs->line_bytes * 8, "bit/s").s);
-	uint64_t wanted = (uint64_t)(needs->line_bytes * HOLD_SECONDS_WANTED);
-	bool enough = needs->line_bytes <= 0 || seconds >= HOLD_SECONDS_ENOUGH;
+	char held[128] = "";
+	double seconds = needs->link_bytes > 0 ? (double)needs->ring_bytes / needs->link_bytes : 0;
+	if (needs->link_bytes > 0)
+		snprintf(held, sizeof(held), ": %s of all that the fastest link carries (%s)",
+			 wh_words_duration(seconds).s, wh_words_scaled(needs->link_bytes * 8, "bit/s").s);
+	uint64_t wanted = (uint64_t)(needs->link_bytes * HOLD_SECONDS_WANTED);
+	bool enough = needs->link_bytes <= 0 || seconds >= HOLD_SECONDS_ENOUGH;
 	wh_finding_add(findings, enough ? WH_FINDING_GOOD : WH_FINDING_NOTE, "memory", "rings",
 		       "%s for each of %" PRIu32 " adapter%s, of %s that are available%s%s",
 		       wh_words_memory(needs->ring_bytes).s, needs->adapters, needs->adapters == 1 ? "" : "s",
 		       wh_words_memory(available).s, held,
 		       enough ? "" : "; a disk that is held up for longer makes the kernel drop");
-	if (!enough && wanted < available / 4 && needs->command[0] != '\0')
-		wh_finding_mend(findings, "%s -B %" PRIu64, needs->command, 2 * ring_kib(wanted, needs->adapters));
+	if (!enough && wanted < available / 4 / needs->adapters && needs->command[0] != '\0')
+		wh_finding_mend(findings, "%s -B %" PRIu64, needs->command, 2 * ring_kib(wanted, 1));
+}
+
+/* A number of memory.stat: WORD, a blank, bytes. */
+static uint64_t group_pages(const char *root, const char *directory, const char *word)
+{
+	char path[WH_DOCTOR_PATH_BYTES], line[256];
+	uint64_t bytes = 0;
+	FILE *file = wh_doctor_path(path, root, "%s/memory.stat", directory) ? fopen(path, "re") : NULL;
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		if (strncmp(line, word, strlen(word)) == 0)
+			bytes = strtoull(line + strlen(word), NULL, 10);
+	if (file != NULL)
+		fclose(file);
+	return bytes < INT64_MAX ? bytes : 0;
+}
+
+/* What is left below the limit of one control group, whose files' pages are given back before it is met
+ * (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst). */
+static void group_take(const char *root, const char *directory, bool second, uint64_t *bytes)
+{
+	int64_t limit, used;
+	/* "max" is no number, and the first kind's "no limit" is larger than any machine. */
+	if (!wh_doctor_read_number(&limit, root, "%s/%s", directory, second ? "memory.max" : "memory.limit_in_bytes") ||
+	    limit < 0 ||
+	    !wh_doctor_read_number(&used, root, "%s/%s", directory,
+				   second ? "memory.current" : "memory.usage_in_bytes"))
+		return;
+	uint64_t left = limit > used ? (uint64_t)(limit - used) : 0;
+	left += group_pages(root, directory, second ? "inactive_file " : "total_inactive_file ");
+	if (left > (uint64_t)limit)
+		left = (uint64_t)limit;
+	if (left < *bytes)
+		*bytes = left;
+}
+
+/* All groups from the process's own up to the one that is mounted. In a container the path may be the host's and not
+ * be there; the mounted one is. */
+static void groups_take(const char *root, const char *mount, char *path, bool second, uint64_t *bytes)
+{
+	char directory[WH_DOCTOR_PATH_BYTES];
+	for (;;) {
+		if (wh_doctor_path(directory, mount, "%s", path))
+			group_take(root, directory, second, bytes);
+		char *slash = strrchr(path, '/');
+		if (slash == NULL || path[1] == '\0')
+			return;
+		slash[slash == path ? 1 : 0] = '\0';
+	}
+}
+
+/* A line of /proc/self/cgroup: number, controllers, path (cgroups(7)). */
+static void group_line_take(const char *root, char *line, uint64_t *bytes)
+{
+	line[strcspn(line, "\n")] = '\0';
+	(void)strsep(&line, ":");
+	const char *controllers = strsep(&line, ":");
+	if (controllers == NULL || line == NULL || line[0] != '/')
+		return;
+	if (controllers[0] == '\0')
+		groups_take(root, "/sys/fs/cgroup", line, true, bytes);
+	else if (strcmp(controllers, "memory") == 0)
+		groups_take(root, "/sys/fs/cgroup/memory", line, false, bytes);
+}
+
+bool wh_doctor_memory_left(const char *root, uint64_t *bytes)
+{
+	char path[WH_DOCTOR_PATH_BYTES], line[WH_DOCTOR_LINE_BYTES];
+	uint64_t left = UINT64_MAX;
+	bool known = wh_doctor_read_memory(&left, root, "MemAvailable");
+	FILE *file = wh_doctor_path(path, root, "/proc/self/cgroup") ? fopen(path, "re") : NULL;
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		group_line_take(root, line, &left);
+	if (file != NULL)
+		fclose(file);
+	if (known || left != UINT64_MAX)
+		*bytes = left;
+	return known || left != UINT64_MAX;
 }
 
 void wh_doctor_memory(struct wh_findings *findings, const char *root, const struct wh_doctor_needs *needs)
@@ -118,11 +197,31 @@ bool wh_doctor_may_lock(void)
 	return capng_get_caps_process() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_IPC_LOCK) == 1;
 }
 
+/* Opens what a capture opens; for protocol 0, so that it receives nothing (packet(7)). Returns the errno, or 0. */
+static int socket_try(void)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
 void wh_doctor_privileges(struct wh_findings *findings, bool wanted)
 {
 	char program[PATH_MAX], word[PATH_MAX];
 	if (wh_privileges_can_capture()) {
-		wh_finding_add(findings, WH_FINDING_GOOD, "privileges", "capturing", "CAP_NET_RAW is effective");
+		/* In a user namespace it may be so for another network than this one; a filter of calls may refuse. */
+		int reason = socket_try();
+		if (reason == 0)
+			wh_finding_add(findings, WH_FINDING_GOOD, "privileges", "capturing",
+				       "CAP_NET_RAW is effective");
+		else
+			wh_finding_add(
+			    findings, wanted ? WH_FINDING_BAD : WH_FINDING_NOTE, "privileges", "capturing",
+			    "CAP_NET_RAW is effective, but packet sockets are refused (%s): this container, or "
+			    "whatever else started the program, has to allow them",
+			    strerrordesc_np(reason));
 		return;
 	}
 	wh_finding_add(

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 
 enum { IDLE_STATES = 10, WAITING_PERCENT = 10, NEAR = 10 };
 #define IDLE_SECONDS_MOST 100e-6
@@ -237,11 +237,10 @@ void wh_doctor_numa(struct wh_findings *findings, const char *root, const struct
 	    "it hangs on node %d, and a capture thread would run on CPU %d of node %d%s: every frame crosses "
 	    "between the two; let the capture run on the CPUs of node %d",
 	    adapter->node, adapter->cpu, node, far, adapter->node);
-	char cpus[64];
+	char cpus[300];
 	if (!wh_doctor_read_cpus(&local, root, "/sys/devices/system/node/node%d/cpulist", adapter->node) ||
-	    wh_cpus_next(&local, 0) < 0)
+	    wh_cpus_next(&local, 0) < 0 || !wh_cpus_list(&local, cpus, sizeof(cpus)))
 		return;
-	wh_cpus_list(&local, cpus, sizeof(cpus));
 	/* The shell passes its CPUs on to what is started from it. */
 	wh_finding_mend(findings, "taskset -cp %s $$", cpus);
 }

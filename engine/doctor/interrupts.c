@@ -8,14 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 
 enum {
 	VECTORS_MOST = 512, /* of an adapter; those beyond are not looked at */
 	BACKLOG_LEAST = 10000,
 	BUDGET_USECS_LEAST = 8000,
 	BUDGET_LEAST = 600,
-	TASKS_MOST = 65536, /* processes that are looked at */
+	DEALT_MOST = 12,     /* CPUs that interrupts are dealt out to */
+	NUMBERS_BYTES = 220, /* of a list of interrupts, or of CPUs, in a command */
+	TASKS_MOST = 65536,  /* processes that are looked at */
 	ALL_CPUS = -1
 };
 
@@ -132,22 +134,37 @@ static bool vectors_words(const struct vectors *vectors, const char *root, int c
 	return at > 0;
 }
 
+/* Where the adapter's interrupts would better go: not to the capture thread's CPU, and to those of the adapter's memory
+ * node, where there are others. */
+static struct wh_cpus targets_choose(const char *root, const struct wh_doctor_adapter *adapter,
+				     const struct wh_cpus *allowed)
+{
+	struct wh_cpus local, near = { 0 }, targets = *allowed;
+	wh_cpus_remove(&targets, adapter->cpu);
+	if (adapter->node < 0 ||
+	    !wh_doctor_read_cpus(&local, root, "/sys/devices/system/node/node%d/cpulist", adapter->node))
+		return targets;
+	for (int cpu = wh_cpus_next(&targets, 0); cpu >= 0; cpu = wh_cpus_next(&targets, cpu + 1))
+		if (wh_cpus_have(&local, cpu))
+			wh_cpus_add(&near, cpu);
+	return wh_cpus_next(&near, 0) >= 0 ? near : targets;
+}
+
 /* All interrupts of a fast adapter with several of them on one CPU: they are dealt out to the others in turn. */
 static void crowd_judge(struct wh_findings *findings, const char *root, const struct wh_doctor_adapter *adapter,
 			const struct vectors *vectors, const struct wh_cpus *allowed)
 {
-	char numbers[200], cpus[64] = "";
+	char numbers[NUMBERS_BYTES], cpus[6 * DEALT_MOST] = "";
 	int64_t mbit = adapter->details.speed_mbit;
 	bool slow = mbit > 0 && mbit <= 1000;
 	wh_finding_add(findings, slow ? WH_FINDING_NOTE : WH_FINDING_BAD, adapter->interface.name, "interrupts",
 		       "all %zu go to CPU %d, which does the kernel's work for every frame while others could share it",
 		       vectors->fired_count, wh_cpus_next(&vectors->cpus, 0));
-	/* All but the capture thread's, as many as there are interrupts. */
+	/* As many as there are interrupts. */
+	struct wh_cpus targets = targets_choose(root, adapter, allowed);
 	size_t given = 0;
-	for (int cpu = wh_cpus_next(allowed, 0); cpu >= 0 && given < vectors->fired_count && given < 16;
-	     cpu = wh_cpus_next(allowed, cpu + 1)) {
-		if (cpu == adapter->cpu)
-			continue;
+	for (int cpu = wh_cpus_next(&targets, 0); cpu >= 0 && given < vectors->fired_count && given < DEALT_MOST;
+	     cpu = wh_cpus_next(&targets, cpu + 1)) {
 		size_t length = strlen(cpus);
 		snprintf(cpus + length, sizeof(cpus) - length, " %d", cpu);
 		given++;
@@ -163,14 +180,13 @@ static void crowd_judge(struct wh_findings *findings, const char *root, const st
 static void shared_judge(struct wh_findings *findings, const char *root, const struct wh_doctor_adapter *adapter,
 			 const struct vectors *vectors, const struct wh_cpus *allowed)
 {
-	char numbers[200], cpus[64];
-	struct wh_cpus others = *allowed;
-	wh_cpus_remove(&others, adapter->cpu);
+	char numbers[NUMBERS_BYTES], cpus[NUMBERS_BYTES];
+	struct wh_cpus others = targets_choose(root, adapter, allowed);
 	wh_finding_add(findings, WH_FINDING_NOTE, adapter->interface.name, "interrupts",
 		       "CPU %d takes some of them, and a capture thread would run there, too: each waits for the other",
 		       adapter->cpu);
-	wh_cpus_list(&others, cpus, sizeof(cpus));
-	if (wh_cpus_count(&others) > 0 && vectors_words(vectors, root, adapter->cpu, numbers, sizeof(numbers)))
+	if (wh_cpus_count(&others) > 0 && wh_cpus_list(&others, cpus, sizeof(cpus)) &&
+	    vectors_words(vectors, root, adapter->cpu, numbers, sizeof(numbers)))
 		wh_finding_mend(findings, "for i in %s; do echo %s > /proc/irq/$i/smp_affinity_list; done", numbers,
 				cpus);
 }
@@ -191,14 +207,18 @@ static bool is_far(const char *root, const struct wh_doctor_adapter *adapter, co
 static void far_judge(struct wh_findings *findings, const char *root, const struct wh_doctor_adapter *adapter,
 		      const struct vectors *vectors, const struct wh_cpus *local)
 {
-	char numbers[200], cpus[64], here[64];
+	char numbers[NUMBERS_BYTES], cpus[NUMBERS_BYTES], here[64], there[64];
+	struct wh_cpus others = *local;
 	wh_cpus_list(&vectors->cpus, here, sizeof(here));
-	wh_cpus_list(local, cpus, sizeof(cpus));
+	wh_cpus_list(local, there, sizeof(there));
+	if (wh_cpus_count(local) > 1)
+		wh_cpus_remove(&others, adapter->cpu);
 	wh_finding_add(findings, WH_FINDING_NOTE, adapter->interface.name, "interrupts",
 		       "they go to CPU %s, and the adapter hangs on memory node %d, whose CPUs are %s: every frame "
 		       "crosses between the two",
-		       here, adapter->node, cpus);
-	if (vectors_words(vectors, root, ALL_CPUS, numbers, sizeof(numbers)))
+		       here, adapter->node, there);
+	if (wh_cpus_list(&others, cpus, sizeof(cpus)) &&
+	    vectors_words(vectors, root, ALL_CPUS, numbers, sizeof(numbers)))
 		wh_finding_mend(findings, "for i in %s; do echo %s > /proc/irq/$i/smp_affinity_list; done", numbers,
 				cpus);
 }
@@ -222,8 +242,11 @@ static void vectors_judge(struct wh_findings *findings, const char *root, const 
 		shared_judge(findings, root, adapter, &vectors, allowed);
 	else {
 		wh_cpus_list(&vectors.cpus, cpus, sizeof(cpus));
-		wh_finding_add(findings, WH_FINDING_GOOD, adapter->interface.name, "interrupts",
-			       "they go to CPU %s; a capture thread would run on CPU %d", cpus, adapter->cpu);
+		char capture[64] = "";
+		if (adapter->cpu >= 0)
+			snprintf(capture, sizeof(capture), "; a capture thread would run on CPU %d", adapter->cpu);
+		wh_finding_add(findings, WH_FINDING_GOOD, adapter->interface.name, "interrupts", "they go to CPU %s%s",
+			       cpus, capture);
 	}
 }
 
@@ -256,13 +279,19 @@ static void steering_judge(struct wh_findings *findings, const char *root, struc
 		       adapter->cpu);
 	wh_cpus_remove(&all, adapter->cpu);
 	if (adapter->word[0] != '\0' && wh_cpus_mask(&all, mask, sizeof(mask)))
-		wh_finding_mend(findings, "for f in /sys/class/net/%s/queues/rx-*/rps_cpus; do echo %s > $f; done",
+		wh_finding_mend(findings, "for f in /sys/class/net/%s/queues/rx-*/rps_cpus; do echo %s > \"$f\"; done",
 				adapter->word, mask);
 }
 
 void wh_doctor_interrupts(struct wh_findings *findings, const char *root, struct wh_doctor_adapter *adapter,
 			  const struct wh_cpus *allowed)
 {
+	if (!adapter->in_sysfs) {
+		wh_finding_add(findings, WH_FINDING_NOTE, adapter->interface.name, "interrupts",
+			       "not looked at, nor what hardware it has: /sys does not tell of this adapter (it is not "
+			       "mounted, or is another network namespace's)");
+		return;
+	}
 	if (!adapter->software)
 		vectors_judge(findings, root, adapter, allowed);
 	steering_judge(findings, root, adapter);
@@ -317,18 +346,23 @@ static void backlog_judge(struct wh_findings *findings, const char *root, uint64
 			  double seconds)
 {
 	int64_t most = 0;
+	/* Only the machine's first network namespace has it. */
 	bool known = wh_doctor_read_number(&most, root, "/proc/sys/net/core/netdev_max_backlog");
+	struct wh_words many = { "too many" };
+	if (known)
+		many = wh_words_count((uint64_t)most);
 	if (now > before)
-		wh_finding_add(findings, WH_FINDING_BAD, "kernel", "backlog",
-			       "%s frames were dropped in the %s that were watched, because a CPU had %" PRId64
-			       " of them waiting (net.core.netdev_max_backlog)",
-			       wh_words_count(now - before).s, wh_words_duration(seconds).s, most);
+		wh_finding_add(findings, backlog ? WH_FINDING_BAD : WH_FINDING_NOTE, "kernel", "backlog",
+			       "%s frames were dropped in the %s that were watched, because a CPU had %s of them "
+			       "waiting (net.core.netdev_max_backlog)%s",
+			       wh_words_count(now - before).s, wh_words_duration(seconds).s, many.s,
+			       backlog ? "" : "; those of the adapters looked at do not wait there");
 	else if (now > 0 && backlog)
 		wh_finding_add(
 		    findings, WH_FINDING_NOTE, "kernel", "backlog",
-		    "%s frames were dropped since the start of the machine, none just now, because a CPU had "
-		    "%" PRId64 " of them waiting (net.core.netdev_max_backlog)",
-		    wh_words_count(now).s, most);
+		    "%s frames were dropped since the start of the machine, none just now, because a CPU had %s of "
+		    "them waiting (net.core.netdev_max_backlog)",
+		    wh_words_count(now).s, many.s);
 	else
 		return;
 	int64_t wanted = most > BACKLOG_LEAST / 4 ? 4 * most : BACKLOG_LEAST;

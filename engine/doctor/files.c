@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 
 enum { MASK_WORD_BITS = 32, MASK_WORDS = WH_DOCTOR_CPUS / MASK_WORD_BITS };
 
@@ -40,7 +40,7 @@ int wh_cpus_next(const struct wh_cpus *cpus, int from)
 	return -1;
 }
 
-void wh_cpus_list(const struct wh_cpus *cpus, char *text, size_t bytes)
+bool wh_cpus_list(const struct wh_cpus *cpus, char *text, size_t bytes)
 {
 	size_t at = 0;
 	text[0] = '\0';
@@ -53,12 +53,13 @@ void wh_cpus_list(const struct wh_cpus *cpus, char *text, size_t bytes)
 					  : snprintf(range, sizeof(range), "%s%d", at > 0 ? "," : "", first);
 		if (at + (size_t)length + sizeof(",...") > bytes) {
 			snprintf(text + at, bytes - at, ",...");
-			return;
+			return false;
 		}
 		memcpy(text + at, range, (size_t)length + 1);
 		at += (size_t)length;
 		first = wh_cpus_next(cpus, last + 1);
 	}
+	return true;
 }
 
 bool wh_cpus_parse_mask(const char *text, struct wh_cpus *cpus)

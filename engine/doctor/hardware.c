@@ -10,7 +10,7 @@
 #include <linux/netlink.h>
 #include <linux/sockios.h>
 
-#include "engine/doctor_state.h"
+#include "engine/doctor/state.h"
 
 /* COMMAND begins with its ETHTOOL_* number and gets the answer. Both that are asked here are open to everybody
  * (net/ethtool/ioctl.c, __dev_ethtool()). */
