@@ -391,6 +391,16 @@ static void show_stop(const struct call *call, const json_t *reply)
 	putchar('\n');
 }
 
+/* There may be something to say of it. */
+static void show_mark(const json_t *reply)
+{
+	struct wh_message note;
+	const char *text = json_string_value(json_object_get(reply, "note"));
+	snprintf(note.text, sizeof(note.text), "%s", text != NULL ? text : "");
+	text_clean(note.text, false);
+	printf("marked%s%s\n", note.text[0] != '\0' ? ": " : "", note.text);
+}
+
 static void show(int fd, const struct call *call, const json_t *reply)
 {
 	if (call->json) {
@@ -411,20 +421,22 @@ static void show(int fd, const struct call *call, const json_t *reply)
 	case CONTROL_MARK:
 	case CONTROL_ACTIONS:
 	default:
-		puts("marked");
+		show_mark(reply);
 		break;
 	}
 }
 
 /* A capture that was seen to its end: its own exit status says how it went. */
-static enum wh_result result_of(const struct call *call, const json_t *reply)
+static enum wh_result result_of(const json_t *reply, struct wh_message *message)
 {
-	const char *reason = json_string_value(json_object_get(reply, "stop_reason"));
-	if (!call->request.wait || reason == NULL)
+	switch (json_integer_value(json_object_get(reply, "result"))) {
+	case WH_RESULT_LOW_SPACE:
+		return fail(message, WH_RESULT_LOW_SPACE, "the capture has stopped at its free-space limit");
+	case WH_RESULT_ERROR:
+		return fail(message, WH_RESULT_ERROR, "the capture has ended with an error, of which it has told");
+	default:
 		return WH_RESULT_OK;
-	if (strcmp(reason, wh_stop_reason_name(WH_STOP_ERROR)) == 0)
-		return WH_RESULT_ERROR;
-	return strcmp(reason, wh_stop_reason_name(WH_STOP_LOW_SPACE)) == 0 ? WH_RESULT_LOW_SPACE : WH_RESULT_OK;
+	}
 }
 
 static enum wh_result carry_out(const struct call *call, struct wh_message *message)
@@ -437,7 +449,7 @@ static enum wh_result carry_out(const struct call *call, struct wh_message *mess
 	result = ask(fd, &call->request, &reply, message);
 	if (result == WH_RESULT_OK) {
 		show(fd, call, reply);
-		result = result_of(call, reply);
+		result = result_of(reply, message);
 	}
 	json_decref(reply);
 	close(fd);

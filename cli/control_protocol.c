@@ -217,7 +217,7 @@ enum wh_result control_reply_parse(const char *line, size_t bytes, json_t **repl
 	enum wh_result result = WH_RESULT_ERROR;
 	const char *error = json_string_value(json_object_get(object, "error"));
 	if (json_is_false(ok) && error != NULL && error[0] != '\0') {
-		result = WH_RESULT_USAGE;
+		result = json_is_true(json_object_get(object, "failed")) ? WH_RESULT_ERROR : WH_RESULT_USAGE;
 		snprintf(message->text, sizeof(message->text), "%s", error);
 		text_clean(message->text, false);
 	} else {

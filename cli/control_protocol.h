@@ -4,9 +4,10 @@
  *
  *   {"do":"status"}             {"ok":true,"status":{...}}
  *   {"do":"rotate"}             {"ok":true}
- *   {"do":"mark","text":"..."}  {"ok":true}
- *   {"do":"stop","wait":true}   {"ok":true,"state":"stopped","stop_reason":"signal",...}
- *   anything else               {"ok":false,"error":"one line for a person"}
+ *   {"do":"mark","text":"..."}  {"ok":true}, or {"ok":true,"note":"the disk has not taken it yet"}
+ *   {"do":"stop","wait":true}   {"ok":true,"state":"stopped","stop_reason":"signal","result":0,...}
+ *   anything else               {"ok":false,"error":"one line for a person"}; with "failed":true if it is not refused
+ *                               but did not succeed
  *
  * Both sides use these functions; they touch no socket and no file. What comes from the other side may be anything:
  * its size and its depth are bounded, and nothing of it is repeated in a message but the error of a reply, cleaned. Any
@@ -75,7 +76,8 @@ json_t *control_refusal(const char *error);
 
 /*
  * Reads a reply of BYTES bytes at LINE, without its line end. WH_RESULT_OK: *REPLY is the object, which the caller
- * releases. WH_RESULT_USAGE: it was refused, *MESSAGE says why in one line. WH_RESULT_ERROR: that is no reply.
+ * releases. WH_RESULT_USAGE: it was refused, *MESSAGE says why in one line. WH_RESULT_ERROR: it failed, or that is no
+ * reply.
  */
 WH_MUST_USE enum wh_result control_reply_parse(const char *line, size_t bytes, json_t **reply,
 					       struct wh_message *message);

@@ -80,6 +80,18 @@ void control_reply_refuse(struct control_server *server, struct control_peer *pe
 	reply(server, peer, text_make(control_refusal(error)));
 }
 
+/* The same of what was begun, and has failed. */
+static void reply_failure(struct control_server *server, struct control_peer *peer, const char *error)
+{
+	json_t *object = control_refusal(error);
+	if (json_object_set_new(object, "failed", json_true()) != 0) {
+		json_decref(object);
+		object = NULL;
+	}
+	peer->closing = true;
+	reply(server, peer, text_make(object));
+}
+
 /* {"ok":true} and what is in OBJECT, which is taken and may be NULL. */
 static json_t *agree(json_t *object)
 {
@@ -179,19 +191,44 @@ static void mark(struct control_server *server, struct control_peer *peer, const
 		control_reply_refuse(server, peer, "there are too many marks at once; give at most 50 a second");
 		return;
 	}
-	if (wh_capture_mark(server->capture, text, &message) != WH_RESULT_OK) {
+	enum wh_result result = wh_capture_mark(server->capture, text, &message);
+	control_status_forget(server);
+	if (result == WH_RESULT_USAGE) {
 		control_reply_refuse(server, peer, message.text);
 		return;
 	}
-	control_status_forget(server);
-	reply(server, peer, text_make(agree(json_object())));
+	if (result != WH_RESULT_OK) {
+		reply_failure(server, peer, message.text);
+		return;
+	}
+	json_t *object = json_object();
+	int failed = message.text[0] != '\0' ? json_object_set_new(object, "note", json_string(message.text)) : 0;
+	if (failed != 0) {
+		json_decref(object);
+		object = NULL;
+	}
+	reply(server, peer, text_make(agree(object)));
 }
 
-/* The sums, and why it ended. */
+/* The exit status of a capture that has ended so. */
+static enum wh_result end_result(const struct wh_statistics *sum)
+{
+	if (sum->stop_reason == WH_STOP_ERROR || sum->flawed)
+		return WH_RESULT_ERROR;
+	return sum->stop_reason == WH_STOP_LOW_SPACE ? WH_RESULT_LOW_SPACE : WH_RESULT_OK;
+}
+
+/* The sums, why it ended, and how. */
 static void reply_end(struct control_server *server, struct control_peer *peer)
 {
+	struct wh_statistics sum;
 	json_t *object = statistics_json(server->capture);
+	wh_capture_statistics(server->capture, &sum);
 	json_object_del(object, "interfaces");
+	if (json_object_set_new(object, "result", json_integer(end_result(&sum))) != 0) {
+		json_decref(object);
+		object = NULL;
+	}
 	peer->waiting = false;
 	peer->closing = true;
 	reply(server, peer, text_make(agree(object)));
@@ -203,12 +240,9 @@ static void ask_to_stop(struct control_server *server, const struct control_peer
 		return;
 	server->stopping = true;
 	control_status_forget(server);
-	control_report(server, 1, "uid %u (process %d) asks over the control socket to stop", peer->who.uid,
+	control_report(server, CONTROL_ASKED, "uid %u (process %d) asks over the control socket to stop", peer->who.uid,
 		       (int)peer->who.pid);
-	if (server->callbacks.stop != NULL)
-		server->callbacks.stop(server->callbacks.context);
-	else
-		wh_capture_stop(server->capture);
+	wh_capture_stop(server->capture);
 }
 
 static void stop(struct control_server *server, struct control_peer *peer, bool wait)

@@ -15,12 +15,13 @@ struct control_server;
 /* What the server says and needs of the program around it. Called from the server's thread. */
 struct control_callbacks {
 	void *context;
-	/* One line that a person should know of, as in struct wh_config. NULL: nobody is told. */
+	/* One line that a person should know of, as in struct wh_config; or of severity CONTROL_ASKED: somebody else
+	 * ends the capture, and who. NULL: nobody is told. */
 	void (*report)(void *context, int severity, const char *line);
-	/* Somebody asks for the end. Must return at once. NULL: wh_capture_stop(). */
-	void (*stop)(void *context);
 	const char *output; /* what -w says, or NULL; borrowed until control_server_close() */
 };
+
+enum { CONTROL_ASKED = 3 };
 
 /*
  * Makes the control socket at PLACE, the value of --control, and listens there, but answers nobody yet. CALLBACKS is

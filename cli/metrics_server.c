@@ -2,13 +2,10 @@
 #include "metrics_server.h"
 
 #include "http_library.h"
+#include "metrics_address.h"
 #include "metrics_text.h"
-#include "values.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -18,16 +15,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MS_NS UINT64_C(1000000)
 
 /*
- * With more than GUESTS_WELCOME the oldest has to go; the rest is for those that are on their way out. Prometheus has
- * one connection open, for some milliseconds. A guest holds at most GUEST_BYTES and a part in a page.
+ * With more than two thirds of the most guests the oldest has to go; the rest is for those that are on their way out.
+ * Prometheus has one connection open, for some milliseconds. A guest holds at most GUEST_BYTES and a part in a page. Of
+ * few descriptors only a small share is taken: the capture needs them for its files.
  */
-enum { GUESTS_MOST = 48, GUESTS_WELCOME = 32, BACKLOG = 512, GUEST_BYTES = 8192, GUEST_STEP_BYTES = 1024 };
+enum { GUESTS_MOST = 48, GUESTS_LEAST = 6, DESCRIPTORS_PER_GUEST = 16 };
+enum { BACKLOG = 512, GUEST_BYTES = 8192, GUEST_STEP_BYTES = 1024 };
 #define GUEST_NS (5000 * MS_NS)
 
 /* A page is as old as that before another one is made. */
@@ -54,6 +54,7 @@ struct metrics_server {
 	struct MHD_Daemon *daemon;
 	int epoll_fd; /* owned by daemon */
 	int stop_fd;
+	unsigned guests_most;
 	pthread_t thread;
 	struct MHD_Response *greeting, *nowhere, *not_so;
 
@@ -77,73 +78,11 @@ static uint64_t now_ns(void)
 
 static enum wh_result refuse(struct wh_message *message, const char *text, const char *why)
 {
-	snprintf(message->text, sizeof(message->text), "--metrics %s: %s", text, why);
+	snprintf(message->text, sizeof(message->text), "--metrics %.80s: %s", text, why);
 	return WH_RESULT_USAGE;
 }
 
-/* ---- the address ---- */
-
-static bool host_v4(const char *host, uint16_t port, struct metrics_address *address)
-{
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-	if (inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &v4.sin_addr) != 1)
-		return false;
-	memcpy(&address->socket, &v4, sizeof(v4));
-	address->length = sizeof(v4);
-	return true;
-}
-
-/* HOST may have an adapter's name behind a '%', as link-local addresses must. */
-static bool host_v6(char *host, uint16_t port, struct metrics_address *address)
-{
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	char *scope = strchr(host, '%');
-	if (scope != NULL) {
-		*scope = '\0';
-		v6.sin6_scope_id = if_nametoindex(scope + 1);
-		if (v6.sin6_scope_id == 0)
-			return false;
-	}
-	if (inet_pton(AF_INET6, host, &v6.sin6_addr) != 1)
-		return false;
-	memcpy(&address->socket, &v6, sizeof(v6));
-	address->length = sizeof(v6);
-	return true;
-}
-
-enum wh_result metrics_address_parse(const char *text, struct metrics_address *address, struct wh_message *message)
-{
-	static const char how[] = "give an address in numbers and a port, as 127.0.0.1:9817 or [::1]:9817, or a port "
-				  "alone for 127.0.0.1";
-	char host[128] = "127.0.0.1";
-	const char *colon = strrchr(text, ':');
-	const char *begin = text;
-	size_t length = colon != NULL ? (size_t)(colon - text) : 0;
-	bool brackets = length >= 2 && text[0] == '[' && text[length - 1] == ']';
-	uint64_t port;
-	*address = (struct metrics_address){ .length = 0 };
-	if (!value_number(colon != NULL ? colon + 1 : text, 0, 65535, &port))
-		return refuse(message, text, how);
-	if (brackets) {
-		begin++;
-		length -= 2;
-	}
-	if (length >= sizeof(host))
-		return refuse(message, text, how);
-	if (colon != NULL) {
-		memcpy(host, begin, length);
-		host[length] = '\0';
-	}
-	if (colon != NULL && length == 0)
-		return refuse(message, text,
-			      "which address is meant? For this machine alone it is 127.0.0.1:PORT, for every adapter "
-			      "0.0.0.0:PORT");
-	if (!brackets && strchr(host, ':') != NULL)
-		return refuse(message, text, "an IPv6 address stands in brackets, as [::1]:9817");
-	if (brackets ? !host_v6(host, (uint16_t)port, address) : !host_v4(host, (uint16_t)port, address))
-		return refuse(message, text, how);
-	return WH_RESULT_OK;
-}
+/* ---- listening ---- */
 
 static const char *advice(int os_error)
 {
@@ -185,20 +124,12 @@ static int listen_on(struct metrics_server *server)
 
 uint16_t metrics_server_port(const struct metrics_server *server)
 {
-	if (server->address.socket.ss_family == AF_INET6)
-		return ntohs(((const struct sockaddr_in6 *)&server->address.socket)->sin6_port);
-	return ntohs(((const struct sockaddr_in *)&server->address.socket)->sin_port);
+	return metrics_address_port(&server->address);
 }
 
 void metrics_server_url(const struct metrics_server *server, struct wh_message *url)
 {
-	char host[INET6_ADDRSTRLEN] = "";
-	bool is_v6 = server->address.socket.ss_family == AF_INET6;
-	const void *number = is_v6 ? (const void *)&((const struct sockaddr_in6 *)&server->address.socket)->sin6_addr
-				   : (const void *)&((const struct sockaddr_in *)&server->address.socket)->sin_addr;
-	inet_ntop(server->address.socket.ss_family, number, host, sizeof(host));
-	snprintf(url->text, sizeof(url->text), "http://%s%s%s:%u/metrics", is_v6 ? "[" : "", host, is_v6 ? "]" : "",
-		 metrics_server_port(server));
+	metrics_address_url(&server->address, url);
 }
 
 /* ---- what is told ---- */
@@ -330,7 +261,7 @@ static void welcome(struct metrics_server *server, struct MHD_Connection *connec
 		return; /* cannot be: there are as many places as the library takes connections */
 	*place = (struct guest){ .fd = info->connect_fd, .since_ns = now_ns() };
 	*context = place;
-	if (count >= GUESTS_WELCOME && oldest != NULL)
+	if (count >= server->guests_most * 2 / 3 && oldest != NULL)
 		see_off(oldest);
 }
 
@@ -419,11 +350,19 @@ static bool make_lines(struct metrics_server *server)
 	       server->http.add_response_header(server->not_so, MHD_HTTP_HEADER_ALLOW, "GET, HEAD") == MHD_YES;
 }
 
+static unsigned choose_guests_most(void)
+{
+	struct rlimit limit = { .rlim_cur = 0 };
+	getrlimit(RLIMIT_NOFILE, &limit);
+	rlim_t share = limit.rlim_cur / DESCRIPTORS_PER_GUEST;
+	return share >= GUESTS_MOST ? GUESTS_MOST : share <= GUESTS_LEAST ? GUESTS_LEAST : (unsigned)share;
+}
+
 static bool start_daemon(struct metrics_server *server, int fd)
 {
 	server->daemon = server->http.start_daemon(
 	    MHD_USE_EPOLL, 0, NULL, NULL, answer, server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-	    (unsigned int)GUESTS_MOST, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)GUEST_BYTES,
+	    server->guests_most, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)GUEST_BYTES,
 	    MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)GUEST_STEP_BYTES, MHD_OPTION_NOTIFY_CONNECTION,
 	    on_connection, server, MHD_OPTION_END);
 	if (server->daemon == NULL)
@@ -481,6 +420,7 @@ enum wh_result metrics_server_open(const char *address, struct wh_capture *captu
 	made->http = http;
 	made->address = where;
 	made->capture = capture;
+	made->guests_most = choose_guests_most();
 	for (size_t i = 0; i < GUESTS_MOST; i++)
 		made->guests[i].fd = -1;
 	wh_capture_statistics(capture, &made->sum);

@@ -11,24 +11,9 @@
 #define WH_CLI_METRICS_SERVER_H
 
 #include <stdint.h>
-#include <sys/socket.h>
 #include <wirehaul.h>
 
 struct metrics_server;
-
-struct metrics_address {
-	struct sockaddr_storage socket;
-	socklen_t length;
-};
-
-/*
- * Reads where to listen: HOST:PORT with an IPv4 address or "localhost", [HOST]:PORT with an IPv6 address, or PORT
- * alone, which is 127.0.0.1:PORT. PORT 0 lets the kernel choose. Names of hosts are refused, and so is whatever could
- * mean more addresses than it says. Returns WH_RESULT_USAGE with *MESSAGE where TEXT is none of this. Any thread; does
- * not block.
- */
-WH_MUST_USE enum wh_result metrics_address_parse(const char *text, struct metrics_address *address,
-						 struct wh_message *message);
 
 /*
  * Listens on ADDRESS and starts to tell of CAPTURE, which must stay open until metrics_server_close(). On success

@@ -148,6 +148,13 @@ bool parse_no_promiscuous(struct options *options, const struct option_row *row,
 	return true;
 }
 
+bool parse_adopt(struct options *options, const struct option_row *row, const char *value, struct wh_message *message)
+{
+	(void)row, (void)value, (void)message;
+	options->config.adopt_files = true;
+	return true;
+}
+
 bool parse_direction(struct options *options, const struct option_row *row, const char *value,
 		     struct wh_message *message)
 {
@@ -289,7 +296,7 @@ bool parse_control(struct options *options, const struct option_row *row, const 
 
 bool parse_metrics(struct options *options, const struct option_row *row, const char *value, struct wh_message *message)
 {
-	return take_path(row, value, &options->metrics, message);
+	return take_text(row, value, "", &options->metrics, message);
 }
 
 bool parse_quiet(struct options *options, const struct option_row *row, const char *value, struct wh_message *message)

@@ -30,7 +30,7 @@ struct option_row {
 __attribute__((format(printf, 3, 4))) bool option_refuse(struct wh_message *message, const struct option_row *row,
 							 const char *format, ...);
 
-option_parser parse_interface, parse_read, parse_filter_file, parse_snapshot_length, parse_no_promiscuous;
+option_parser parse_interface, parse_read, parse_filter_file, parse_snapshot_length, parse_no_promiscuous, parse_adopt;
 option_parser parse_direction, parse_write, parse_file_size, parse_file_seconds, parse_keep_files, parse_format;
 option_parser parse_per_interface, parse_hook, parse_user, parse_count, parse_autostop, parse_min_free;
 option_parser parse_on_low_space, parse_stats_file, parse_control, parse_metrics, parse_quiet, parse_verbose,

@@ -67,6 +67,8 @@ static const struct option_row table[OPTION_TOTAL] = {
 	ROW(OPTION_MIN_FREE, "min-free", 0, "PERCENT", "before the disk has less than this free (10)", parse_min_free),
 	ROW(OPTION_ON_LOW_SPACE, "on-low-space", 0, "stop|recycle",
 	    "at that limit stop, or delete this capture's\noldest files and go on (stop)", parse_on_low_space),
+	ROW(OPTION_ADOPT, "adopt", 0, NULL, "with -W and recycle, files that earlier captures left\nunder the same -w count too",
+	    parse_adopt),
 
 	FIRST("What to say", OPTION_STATS_FILE, "stats-file", 0, "FILE", "statistics as JSON, rewritten each second",
 	    parse_stats_file),

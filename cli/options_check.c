@@ -51,6 +51,8 @@ static enum wh_result check_no_disk(const struct options *options, struct wh_mes
 		return refuse(message, "--simulate no-disk writes nothing: leave out -w -");
 	if (options->config.direct_io == WH_DIRECT_IO_ON)
 		return refuse(message, "--simulate no-disk writes nothing, directly or not: leave out --direct-io on");
+	if (options->config.adopt_files)
+		return refuse(message, "--simulate no-disk makes no files: leave out --adopt");
 	if (options->config.on_low_space == WH_LOW_SPACE_RECYCLE)
 		return refuse(message,
 			      "--simulate no-disk has no old files to delete: leave out --on-low-space recycle");
@@ -68,6 +70,7 @@ static enum wh_result check_no_nic(const struct options *options, struct wh_mess
 		{ OPTION_FILTER_FILE, "--simulate no-nic makes frames that are all alike: leave out -F" },
 		{ OPTION_NO_PROMISCUOUS, "--simulate no-nic opens no adapter: leave out -p" },
 		{ OPTION_DIRECTION, "--simulate no-nic makes frames that go no way to choose by: leave out -Q" },
+		{ OPTION_ADOPT, "--simulate no-nic deletes no files but its own: leave out --adopt" },
 		{ OPTION_FANOUT, "--simulate no-nic has no adapter for several threads: leave out --fanout" },
 		{ OPTION_PER_INTERFACE, "--simulate no-nic has no adapters to tell apart: leave out --per-interface" },
 	};
@@ -142,6 +145,7 @@ static enum wh_result check_standard_output(const struct options *options, struc
 		  "-w - is one stream, which -G cannot cut into files: leave out -G, or write to a file" },
 		{ OPTION_KEEP_FILES,
 		  "-w - is one stream, of which -W can keep no files: leave out -W, or write to a file" },
+		{ OPTION_ADOPT, "-w - makes no files: leave out --adopt, or write to a file" },
 		{ OPTION_HOOK, "-w - closes no files for -z to work on: leave out -z, or write to a file" },
 		{ OPTION_PER_INTERFACE,
 		  "-w - is one stream for all adapters: leave out --per-interface, or write to a file" },

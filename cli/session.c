@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session.h"
 
+#include "control_protocol.h"
 #include "control_server.h"
 #include "live.h"
+#include "metrics_address.h"
 #include "metrics_server.h"
 #include "service.h"
-#include "stats_file.h"
+#include "stats_writer.h"
 #include "summary.h"
 #include "text.h"
 
@@ -25,9 +27,7 @@ struct session {
 	struct wh_capture *capture;
 	int signal_fd;
 	int timer_fd;
-	struct stats_file stats_file;
-	bool stats_open;
-	bool stats_failed; /* it has been said that the statistics cannot be written */
+	struct stats_writer *stats;
 	struct control_server *control;
 	struct metrics_server *metrics;
 	struct service service;
@@ -102,19 +102,6 @@ static int open_timer(bool needed)
 	return -1;
 }
 
-static void write_stats(struct session *session)
-{
-	struct wh_message message = { "" };
-	if (!session->stats_open)
-		return;
-	enum wh_result result = stats_file_write(&session->stats_file, session->capture, &message);
-	if (result != WH_RESULT_OK && !session->stats_failed)
-		console_say(session->console, CONSOLE_WARNING, "%s; the capture goes on, and so do the attempts",
-			    message.text);
-	/* Said again only after it worked in between. */
-	session->stats_failed = result != WH_RESULT_OK;
-}
-
 static void show_summary(struct session *session)
 {
 	char *text = NULL;
@@ -175,7 +162,7 @@ static void handle_signals(struct session *session)
 			break;
 		case SIGUSR1:
 			show_summary(session);
-			write_stats(session);
+			stats_writer_ask(session->stats);
 			break;
 		case SIGHUP:
 			start_new_file(session);
@@ -191,7 +178,7 @@ static void handle_tick(struct session *session)
 	uint64_t ticks = 0;
 	if (read(session->timer_fd, &ticks, sizeof(ticks)) != (ssize_t)sizeof(ticks))
 		return;
-	write_stats(session);
+	stats_writer_ask(session->stats);
 	service_tick(&session->service, session->capture, now_ns());
 	if (session->show_live)
 		draw_live(session);
@@ -288,12 +275,35 @@ static enum wh_result refuse(struct session *session, enum wh_result result, con
 	return result;
 }
 
+/* What the control socket has to say. Who ends a capture belongs to what is said of it, also where nobody looks on. */
+static void report_control(void *context, int severity, const char *line)
+{
+	const struct session *session = context;
+	if (severity != CONTROL_ASKED)
+		console_report(session->console, severity, line);
+	else if (!session->options->quiet)
+		console_say(session->console, CONSOLE_ALWAYS, "%s", line);
+}
+
+/* Places that cannot be are refused before anything is opened, which may take a second and changes adapters. */
+static enum wh_result check_places(const struct options *options, struct wh_message *message)
+{
+	char path[CONTROL_PATH_BYTES];
+	struct metrics_address address;
+	enum wh_result result = WH_RESULT_OK;
+	if (options->control != NULL)
+		result = control_path(options->control, path, message);
+	if (result == WH_RESULT_OK && options->metrics != NULL)
+		result = metrics_address_parse(options->metrics, &address, message);
+	return result;
+}
+
 /* Where a running capture is looked at and spoken to. */
 static enum wh_result open_servers(struct session *session, struct wh_message *message)
 {
 	const struct options *options = session->options;
-	const struct control_callbacks callbacks = { .context = session->console,
-						     .report = console_report,
+	const struct control_callbacks callbacks = { .context = session,
+						     .report = report_control,
 						     .output = options->config.output };
 	enum wh_result result = WH_RESULT_OK;
 	if (options->control != NULL)
@@ -312,18 +322,18 @@ static enum wh_result start(struct session *session)
 	config.drop_capabilities = true;
 	config.report = console_report;
 	config.report_context = session->console;
-	enum wh_result result = wh_capture_open(&config, &session->capture, &message);
+	enum wh_result result = check_places(session->options, &message);
+	if (result == WH_RESULT_OK)
+		result = wh_capture_open(&config, &session->capture, &message);
 	if (result != WH_RESULT_OK)
 		return refuse(session, result, &message);
 	block_stop_signals();
 	/* After wh_capture_open(), so that it is done as the user of -Z, who also writes it later. */
-	if (session->options->stats_file != NULL) {
-		result = stats_file_open(&session->stats_file, session->options->stats_file, &message);
-		if (result != WH_RESULT_OK)
-			return refuse(session, result, &message);
-		session->stats_open = true;
-	}
-	result = open_servers(session, &message);
+	if (session->options->stats_file != NULL)
+		result = stats_writer_open(session->options->stats_file, session->capture, session->console,
+					   &session->stats, &message);
+	if (result == WH_RESULT_OK)
+		result = open_servers(session, &message);
 	if (result == WH_RESULT_OK)
 		result = wh_capture_start(session->capture, &message);
 	if (result != WH_RESULT_OK)
@@ -359,12 +369,12 @@ static enum wh_result run(struct session *session)
 	if (result != WH_RESULT_OK)
 		return result;
 	announce(session);
-	write_stats(session);
+	stats_writer_ask(session->stats);
 	loop(session);
 	service_stopping(&session->service);
 	struct wh_message how = { "" };
 	result = wh_capture_wait(session->capture, &how);
-	write_stats(session);
+	stats_writer_finish(session->stats);
 	tell_end(session, result, &how);
 	return result;
 }
@@ -387,9 +397,8 @@ enum wh_result session_run(struct options *options, struct console *console)
 		result = run(&session);
 	control_server_close(session.control);
 	metrics_server_close(session.metrics);
+	stats_writer_close(session.stats);
 	wh_capture_close(session.capture);
-	if (session.stats_open)
-		stats_file_close(&session.stats_file);
 	if (session.timer_fd != -1)
 		close(session.timer_fd);
 	if (session.signal_fd != -1)

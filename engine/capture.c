@@ -38,8 +38,9 @@ static void counters_publish(struct wh_capture_thread *capture)
 {
 	uint64_t seen = capture->frames_seen + capture->dropped;
 	uint64_t received = capture->received > seen ? capture->received : seen;
-	atomic_store_explicit(&capture->counters.dropped, capture->dropped, memory_order_relaxed);
 	atomic_store_explicit(&capture->counters.received, received, memory_order_relaxed);
+	/* Release: pairs with the acquire of whoever reads it before the other (statistics.c). */
+	atomic_store_explicit(&capture->counters.dropped, capture->dropped, memory_order_release);
 }
 
 static void counters_read(struct wh_capture_thread *capture)
@@ -61,7 +62,7 @@ static uint32_t blocks_out(struct wh_capture_thread *capture)
 static void fill_note(struct wh_capture_thread *capture, bool lost)
 {
 	uint32_t out = blocks_out(capture);
-	uint32_t permille = lost ? 1000 : out * 1000 / capture->source->block_count;
+	uint32_t permille = lost ? 1000 : (uint32_t)((uint64_t)out * 1000 / capture->source->block_count);
 	atomic_store_explicit(&capture->counters.fill_permille, permille, memory_order_relaxed);
 	if (permille > atomic_load_explicit(&capture->counters.fill_max_permille, memory_order_relaxed))
 		atomic_store_explicit(&capture->counters.fill_max_permille, permille, memory_order_relaxed);

@@ -14,7 +14,8 @@
 #include "writer/format_pcapng.h"
 #include "writer/writer.h"
 
-/* Written by the capture thread, relaxed; read by any. */
+/* Written by the capture thread, relaxed but for dropped: whoever reads that first, with acquire, and then received,
+ * never sees a frame dropped that was not received. Read by any. */
 struct wh_capture_counters {
 	alignas(WH_CACHE_LINE) _Atomic uint64_t received; /* by the kernel, drops included */
 	_Atomic uint64_t dropped;                         /* by the ring */

@@ -82,6 +82,10 @@ static enum wh_status simulation_check(const struct wh_config *config, struct wh
 		return wh_error_set(error, WH_ERR_INPUT,
 				    "a simulation (--simulate %s) leaves no file to run a command on: leave out -z",
 				    name);
+	if (config->adopt_files)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "a simulation (--simulate %s) deletes no files but its own: leave out --adopt",
+				    name);
 	if (config->output != NULL && strcmp(config->output, "-") == 0)
 		return wh_error_set(error, WH_ERR_INPUT,
 				    "a simulation (--simulate %s) writes nothing to standard output: leave out -w -",
@@ -145,7 +149,7 @@ static enum wh_status stream_check(const struct wh_config *config, struct wh_err
 	if (config->output == NULL || strcmp(config->output, "-") != 0)
 		return WH_OK;
 	if (config->file_seconds != 0 || config->keep_files != 0 || config->per_interface ||
-	    config->hook_command != NULL || config->stop_after_files != 0 ||
+	    config->hook_command != NULL || config->stop_after_files != 0 || config->adopt_files ||
 	    config->on_low_space == WH_LOW_SPACE_RECYCLE)
 		return wh_error_set(error, WH_ERR_INPUT,
 				    "standard output is one stream: options about files do not go with it");
@@ -290,6 +294,12 @@ static uint64_t block_choose(uint64_t ring_bytes, uint64_t file_bytes)
 	return most(block, BLOCK_LEAST);
 }
 
+/* What all rings may take where nobody has said how large one is to be. */
+static uint64_t rings_together(uint64_t memory_bytes)
+{
+	return least(RINGS_TOGETHER, memory_bytes / 16);
+}
+
 bool wh_settings_write_files(const struct wh_settings *settings)
 {
 	return settings->config.simulate != WH_SIMULATE_NO_DISK && settings->config.output != NULL &&
@@ -301,12 +311,12 @@ enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t ad
 {
 	const struct wh_config *config = &settings->config;
 	uint64_t ring = config->ring_bytes;
-	if (ring == 0) {
-		uint64_t together = least(RINGS_TOGETHER, memory_bytes / 16);
-		ring = most(RING_USUAL_LEAST, least(RING_USUAL, together / (adapters != 0 ? adapters : 1)));
-	}
 	/* A ring cannot be swapped out, and the kernel would rather kill programs than refuse one. */
 	uint64_t fits = memory_bytes / 2 / (adapters != 0 ? adapters : 1);
+	if (ring == 0) {
+		uint64_t share = rings_together(memory_bytes) / (adapters != 0 ? adapters : 1);
+		ring = least(fits, most(RING_USUAL_LEAST, least(RING_USUAL, share)));
+	}
 	if (config->ring_bytes > fits)
 		return wh_error_set(
 		    error, WH_ERR_INPUT,
@@ -347,6 +357,44 @@ enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t ad
 	settings->geometry = (struct wh_ring_geometry){ .block_bytes = (uint32_t)block,
 							.block_count = (uint32_t)count,
 							.timeout_ms = config->block_timeout_ms };
+	return WH_OK;
+}
+
+/* The least that serves an adapter well, of all the members of its fan-out group: blocks of the usual least size, or
+ * enough of those that were asked for. */
+static uint64_t late_ring_least(const struct wh_config *config)
+{
+	uint64_t member = most(8 * (uint64_t)BLOCK_USUAL_LEAST, (uint64_t)BLOCKS_LEAST * config->block_bytes);
+	return most(RING_USUAL_LEAST, member * config->fanout);
+}
+
+enum wh_status wh_settings_ring_late(const struct wh_settings *settings, uint64_t had_bytes, uint64_t used_bytes,
+				     uint64_t memory_bytes, struct wh_ring_geometry *geometry, struct wh_error *error)
+{
+	const struct wh_config *config = &settings->config;
+	*geometry = settings->geometry;
+	uint64_t first = (uint64_t)geometry->block_bytes * geometry->block_count * config->fanout, ring = first;
+	if (config->ring_bytes == 0) {
+		/* Those that come later may take as much again as those of the start. */
+		uint64_t together = 2 * rings_together(memory_bytes);
+		uint64_t left = together > used_bytes ? together - used_bytes : 0;
+		/* Half of it, since nobody knows how many more will come. */
+		uint64_t share = had_bytes != 0 ? least(had_bytes, left) : left / 2;
+		ring = least(first, most(share, late_ring_least(config)));
+	}
+	if (used_bytes + ring > memory_bytes / 2)
+		return wh_error_set(error, WH_ERR_MEMORY,
+				    "with its ring of %llu KiB, all rings together would take more than half of the "
+				    "machine's memory (-B)",
+				    (unsigned long long)(ring / KIB));
+	if (ring == first)
+		return WH_OK;
+	uint64_t member = ring / config->fanout;
+	/* Never larger than at the start: the writers' buffers are made for those. */
+	if (config->block_bytes == 0)
+		geometry->block_bytes =
+		    (uint32_t)most(BLOCK_LEAST, least(geometry->block_bytes, power_of_two_below(member / 8)));
+	geometry->block_count = (uint32_t)(member / geometry->block_bytes);
 	return WH_OK;
 }
 

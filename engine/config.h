@@ -35,6 +35,14 @@ WH_MUST_CHECK enum wh_status wh_settings_take(const struct wh_config *config, st
 WH_MUST_CHECK enum wh_status wh_settings_ring_choose(struct wh_settings *settings, uint32_t adapters,
 						     uint64_t memory_bytes, struct wh_error *error);
 
+/* Chooses the ring of an adapter that comes while the capture runs and all rings that are open take USED_BYTES: like
+ * those of the start where -B says how large they are; else no larger than half of what is left of what all may take
+ * together, or where it had HAD_BYTES before (0: it is new), than that, if it is left. Needs
+ * wh_settings_ring_choose() before it. Pure. WH_ERR_MEMORY: all together would take more than half of MEMORY_BYTES. */
+WH_MUST_CHECK enum wh_status wh_settings_ring_late(const struct wh_settings *settings, uint64_t had_bytes,
+						   uint64_t used_bytes, uint64_t memory_bytes,
+						   struct wh_ring_geometry *geometry, struct wh_error *error);
+
 void wh_settings_free(struct wh_settings *settings);
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The public calls (wirehaul.h). */
 #include <errno.h>
-#include <pcap/pcap.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -102,7 +101,7 @@ static enum wh_status ports_open(struct wh_capture *capture, struct wh_error *er
 		}
 		if (port->named || status == WH_ERR_PERMISSION)
 			return status;
-		port->refused_index = port->interface.index;
+		wh_port_refuse(port, status);
 		snprintf(port->problem, sizeof(port->problem), "%s", error->text);
 	}
 	if (opened == 0)
@@ -139,6 +138,7 @@ static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *
 {
 	enum wh_status status;
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	capture->memory_bytes = memory;
 	if (!wh_settings_have_adapters(&capture->settings)) {
 		bool replay = capture->settings.config.replay_file != NULL;
 		struct wh_port *port = wh_port_for(capture, replay ? "replay" : "synthetic");
@@ -166,6 +166,21 @@ static enum wh_status sources_open(struct wh_capture *capture, struct wh_error *
 	return status == WH_OK ? ports_open(capture, error) : status;
 }
 
+static enum wh_status directory_lock(struct wh_capture *capture, struct wh_error *error)
+{
+	const struct wh_config *config = &capture->settings.config;
+	if (!wh_settings_write_files(&capture->settings))
+		return WH_OK;
+	enum wh_status status = wh_directory_lock(config->output, &capture->lock_fd, error);
+	/* Else files could be adopted that another capture is at. */
+	if (status == WH_OK && capture->lock_fd < 0 && config->adopt_files)
+		return wh_error_set(error, WH_ERR_INPUT,
+				    "the directory of %s cannot be opened and locked, so its earlier files cannot be "
+				    "taken over: choose another directory, or leave out --adopt",
+				    config->output);
+	return status;
+}
+
 static enum wh_status capture_set_up(struct wh_capture *capture, struct wh_error *error)
 {
 	const struct wh_config *config = &capture->settings.config;
@@ -180,13 +195,17 @@ static enum wh_status capture_set_up(struct wh_capture *capture, struct wh_error
 	if (uname(&system) == 0)
 		snprintf(capture->operating_system, sizeof(capture->operating_system), "%s %s", system.sysname,
 			 system.release);
-	enum wh_status status = sources_open(capture, error);
-	if (status == WH_OK && config->drop_to_user != NULL)
+	/* As the user who will write. Before the rings where that is the one who starts: they take time. */
+	bool drops = config->drop_to_user != NULL;
+	enum wh_status status = drops ? WH_OK : directory_lock(capture, error);
+	if (status == WH_OK)
+		status = sources_open(capture, error);
+	if (status == WH_OK && drops)
 		status = wh_privileges_drop(config->drop_to_user, error);
 	else if (status == WH_OK && config->drop_capabilities)
 		status = wh_privileges_reduce(error);
-	if (status == WH_OK && wh_settings_write_files(&capture->settings))
-		status = wh_directory_lock(config->output, &capture->lock_fd, error);
+	if (status == WH_OK && drops)
+		status = directory_lock(capture, error);
 	if (status == WH_OK && config->hook_command != NULL)
 		status = wh_hooks_open(config->hook_command, &capture->hooks, error);
 	uint32_t count = atomic_load(&capture->port_count);
@@ -244,6 +263,8 @@ static enum wh_status threads_start(struct wh_capture *capture, struct wh_error 
 	}
 	for (uint32_t i = 0; status == WH_OK && i < ports; i++)
 		status = wh_port_start(capture->ports[i], error);
+	if (status == WH_OK)
+		status = wh_marks_open(capture, error);
 	if (status != WH_OK)
 		return status;
 	int result = pthread_create(&capture->thread, NULL, wh_supervisor_main, capture);
@@ -277,9 +298,11 @@ enum wh_result wh_capture_start(struct wh_capture *capture, struct wh_message *m
 {
 	struct wh_error error = { 0 };
 	cpu_set_t before;
+	pthread_mutex_lock(&capture->lock);
 	capture->start_ns = wh_ns_monotonic();
 	capture->start_cpu_ns = wh_process_cpu_ns();
 	capture->running = true;
+	pthread_mutex_unlock(&capture->lock);
 	wh_beat(&capture->beat_ns);
 	bool bound = cpus_bind(capture, &before);
 	enum wh_status status = threads_start(capture, &error);
@@ -349,128 +372,6 @@ enum wh_result wh_capture_wait(struct wh_capture *capture, struct wh_message *me
 	return WH_RESULT_OK;
 }
 
-/* With the lock held: adds what PORT's threads have counted to *STATISTICS. Written is read before received, so that
- * a frame in between is in flight and never written without having been received. */
-static void port_statistics(const struct wh_port *port, struct wh_interface_statistics *statistics)
-{
-	statistics->frames_received = port->past.received;
-	statistics->frames_dropped = port->past.dropped;
-	statistics->frames_written = port->past.written;
-	statistics->bytes_captured = port->past.captured_bytes;
-	statistics->frames_truncated = port->past.truncated;
-	statistics->frames_dropped_nic = atomic_load_explicit(&port->dropped_nic, memory_order_relaxed);
-	statistics->frames_filtered = atomic_load_explicit(&port->filtered, memory_order_relaxed);
-	for (uint32_t i = 0; i < port->member_count; i++) {
-		const struct wh_capture_thread *member = port->members[i];
-		const struct wh_writer_counters *written = &member->written;
-		uint64_t done = atomic_load_explicit(&written->frames_written, memory_order_acquire);
-		uint64_t discarded = atomic_load_explicit(&written->frames_discarded, memory_order_acquire);
-		uint64_t surplus = atomic_load_explicit(&written->frames_surplus, memory_order_acquire);
-		uint64_t lost_surplus = atomic_load_explicit(&written->lost_surplus, memory_order_acquire);
-		uint64_t dropped = atomic_load_explicit(&member->counters.dropped, memory_order_acquire);
-		statistics->frames_written += done;
-		statistics->frames_dropped += dropped - lost_surplus + discarded;
-		statistics->frames_received +=
-		    atomic_load_explicit(&member->counters.received, memory_order_relaxed) - surplus - lost_surplus;
-		statistics->bytes_captured += atomic_load_explicit(&written->bytes_captured, memory_order_relaxed);
-		statistics->frames_truncated += atomic_load_explicit(&written->frames_truncated, memory_order_relaxed);
-		if (port->filtered_known)
-			statistics->frames_filtered =
-			    atomic_load_explicit(&member->source->filtered, memory_order_relaxed);
-	}
-}
-
-bool wh_capture_interface_statistics(struct wh_capture *capture, size_t index,
-				     struct wh_interface_statistics *statistics)
-{
-	/* Acquire: pairs with the release in wh_port_for(). */
-	if (index >= atomic_load_explicit(&capture->port_count, memory_order_acquire))
-		return false;
-	const struct wh_port *port = capture->ports[index];
-	*statistics = (struct wh_interface_statistics){ 0 };
-	pthread_mutex_lock(&capture->lock);
-	port_statistics(port, statistics);
-	statistics->present = capture->running ? port->state != WH_PORT_ABSENT : !port->gone;
-	int link_type = port->link_type;
-	pthread_mutex_unlock(&capture->lock);
-	statistics->filtered_known = port->filtered_known;
-	memcpy(statistics->name, port->name, sizeof(statistics->name));
-	const char *words = link_type >= 0 ? pcap_datalink_val_to_name(link_type) : NULL;
-	snprintf(statistics->link_type, sizeof(statistics->link_type), "%s", words != NULL ? words : "");
-	return true;
-}
-
-static void fill_statistics(const struct wh_port *port, struct wh_statistics *statistics)
-{
-	for (uint32_t i = 0; i < port->member_count; i++) {
-		const struct wh_capture_counters *counters = &port->members[i]->counters;
-		double now = atomic_load_explicit(&counters->fill_permille, memory_order_relaxed) / 10.0;
-		double highest = atomic_load_explicit(&counters->fill_max_permille, memory_order_relaxed) / 10.0;
-		if (now > statistics->ring_fill_percent)
-			statistics->ring_fill_percent = now;
-		if (highest > statistics->ring_fill_max_percent)
-			statistics->ring_fill_max_percent = highest;
-	}
-	if (port->past.fill_max_permille / 10.0 > statistics->ring_fill_max_percent)
-		statistics->ring_fill_max_percent = port->past.fill_max_permille / 10.0;
-}
-
-static void totals_add(struct wh_writer *writer, struct wh_statistics *statistics)
-{
-	struct wh_writer_totals totals;
-	wh_writer_totals_read(writer, &totals);
-	statistics->bytes_on_disk += totals.bytes_on_disk;
-	statistics->bytes_copied += totals.bytes_copied;
-	statistics->files += totals.files;
-	statistics->files_left += totals.files_left;
-	statistics->write_latency_us += totals.latency_ns / 1000;
-	statistics->write_errors += totals.write_errors;
-	_Static_assert((int)WH_LATENCY_BUCKETS == (int)WH_WRITER_LATENCIES, "the same classes");
-	for (size_t i = 0; i < WH_LATENCY_BUCKETS; i++)
-		statistics->write_counts[i] += totals.write_counts[i];
-	if (totals.last_frame_ns > statistics->last_frame_ns)
-		statistics->last_frame_ns = totals.last_frame_ns;
-	if (totals.latency_max_ns / 1000 > statistics->write_latency_max_us)
-		statistics->write_latency_max_us = totals.latency_max_ns / 1000;
-	statistics->free_percent = totals.free_percent;
-	statistics->free_bytes_to_limit = totals.free_bytes_to_limit;
-	_Static_assert(sizeof(totals.current_file) == sizeof(statistics->current_file), "the same path");
-	memcpy(statistics->current_file, totals.current_file, sizeof(statistics->current_file));
-}
-
-void wh_capture_statistics(struct wh_capture *capture, struct wh_statistics *statistics)
-{
-	*statistics = (struct wh_statistics){ .free_percent = -1 };
-	/* Acquire: pair with the releases in wh_port_for() and wh_output_for(). */
-	uint32_t ports = atomic_load_explicit(&capture->port_count, memory_order_acquire);
-	uint32_t outputs = atomic_load_explicit(&capture->output_count, memory_order_acquire);
-	for (uint32_t i = 0; i < outputs; i++)
-		totals_add(capture->outputs[i].writer, statistics);
-	pthread_mutex_lock(&capture->lock);
-	for (uint32_t i = 0; i < ports; i++) {
-		struct wh_interface_statistics port = { 0 };
-		port_statistics(capture->ports[i], &port);
-		statistics->frames_received += port.frames_received;
-		statistics->frames_written += port.frames_written;
-		statistics->frames_dropped += port.frames_dropped;
-		statistics->frames_dropped_nic += port.frames_dropped_nic;
-		statistics->frames_truncated += port.frames_truncated;
-		statistics->bytes_captured += port.bytes_captured;
-		fill_statistics(capture->ports[i], statistics);
-	}
-	statistics->interface_count = ports;
-	statistics->marks = atomic_load_explicit(&capture->marks, memory_order_relaxed);
-	statistics->running = capture->running;
-	statistics->stop_reason = capture->running ? WH_STOP_NONE : capture->stop_reason;
-	statistics->simulate = capture->settings.config.simulate;
-	if (capture->start_ns != 0) {
-		bool ended = capture->end_ns != 0;
-		statistics->elapsed_ns = (ended ? capture->end_ns : wh_ns_monotonic()) - capture->start_ns;
-		statistics->cpu_ns = (ended ? capture->end_cpu_ns : wh_process_cpu_ns()) - capture->start_cpu_ns;
-	}
-	pthread_mutex_unlock(&capture->lock);
-}
-
 void wh_capture_close(struct wh_capture *capture)
 {
 	if (capture == NULL)
@@ -487,6 +388,7 @@ void wh_capture_close(struct wh_capture *capture)
 	}
 	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
 		wh_writer_close(capture->outputs[i].writer);
+	wh_marks_file_close(capture->marks_file);
 	wh_hooks_close(capture->hooks);
 	wh_interface_watch_close(capture->watch);
 	wh_topology_close(capture->topology);

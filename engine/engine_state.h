@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What engine.c (the public calls), port.c (one adapter), output.c (one chain) and supervisor.c (the thread that keeps
- * it all going) share; nobody else. Until wh_capture_start() everything belongs to the caller's thread, after that to
- * the supervisor's; what others read is under the lock or atomic, and says so.
+ * What engine.c and statistics.c (the public calls), port.c (one adapter), output.c (one chain) and supervisor.c (the
+ * thread that keeps it all going) share; nobody else. Until wh_capture_start() everything belongs to the caller's
+ * thread, after that to the supervisor's; what others read is under the lock or atomic, and says so.
  */
 #ifndef WH_ENGINE_ENGINE_STATE_H
 #define WH_ENGINE_ENGINE_STATE_H
@@ -14,6 +14,7 @@
 #include "engine/filter.h"
 #include "engine/hook.h"
 #include "engine/interfaces.h"
+#include "engine/marks_file.h"
 #include "engine/topology.h"
 #include "wirehaul.h"
 #include "writer/writer.h"
@@ -48,6 +49,10 @@ struct wh_port {
 	bool named;               /* asked for by name; warn when it goes */
 	bool gone;                /* lock: it was captured, and has gone since */
 	int refused_index;        /* of the adapter by this name that could not be captured; 0: none */
+	uint64_t retry_ns;        /* monotonic; when it is tried again all the same; 0: not by itself */
+	uint64_t retry_pause_ns;  /* how long it was left alone the last time */
+	int refused_before;       /* as refused_index, and while it is being tried again */
+	uint64_t ring_bytes;      /* the most that was asked for its rings so far */
 	int link_type;            /* DLT_*; lock */
 	struct wh_output *output;
 	bool in_files; /* the output's files know it, as file_interface, with file_link_type */
@@ -79,8 +84,9 @@ struct wh_capture {
 	struct wh_interface_watch *watch; /* NULL without adapters */
 	struct wh_hooks *hooks;
 	int lock_fd;              /* the output's directory, locked against other captures; -1: none */
-	_Atomic uint64_t beat_ns; /* monotonic; when the supervisor last came round */
+	_Atomic uint64_t beat_ns; /* monotonic; when the supervisor last came round; UINT64_MAX: it is done */
 	_Atomic uint64_t marks;
+	struct wh_marks_file *marks_file; /* NULL: there is none; set once, before the capture runs */
 	uint64_t session;
 	char operating_system[256];
 
@@ -92,8 +98,10 @@ struct wh_capture {
 
 	pthread_t thread;
 	bool thread_started, threads_started;
-	bool full_told; /* that there is no room for more ports */
-	int stop_fd;    /* eventfd: what was asked for is in the two flags */
+	bool full_told;        /* that there is no room for more ports */
+	bool look_again;       /* the list of adapters could not be had */
+	uint64_t memory_bytes; /* of the machine */
+	int stop_fd;           /* eventfd: what was asked for is in the two flags */
 	_Atomic bool stop_asked, rotate_asked;
 	int event_fd;                      /* eventfd: there are events */
 	int done_fd;                       /* eventfd: the capture has ended */
@@ -145,12 +153,23 @@ void wh_port_stop(struct wh_capture *capture, struct wh_port *port);
 struct wh_port *wh_port_source_ended(struct wh_capture *capture, uint64_t number);
 /* Gives everything of PORT back, whatever its state; its threads must have ended or never been started. */
 void wh_port_close(struct wh_capture *capture, struct wh_port *port);
+/* PORT's adapter could not be opened or attached, for the reason STATUS: it is tried again when it has been down. What
+ * may pass by itself, all but WH_ERR_INPUT, is tried again in any case: after half a second, then after twice as long
+ * each time, and each minute at last. Returns whether it is news, and not such a trial. */
+bool wh_port_refuse(struct wh_port *port, enum wh_status status);
+/* Forgets that PORT's adapter was refused. */
+void wh_port_refusal_end(struct wh_port *port);
+/* Bytes of PORT's rings. */
+uint64_t wh_port_ring_bytes(const struct wh_port *port);
+/* Whether PORT's rings still hang on their adapter. The kernel takes them off one that is removed or moved to another
+ * namespace, for good. */
+bool wh_port_is_attached(const struct wh_port *port);
 /* Reads the adapter's own drop counters. */
 void wh_port_drops_update(struct wh_port *port);
 
 /* marks.c */
-/* The name of the file of marks beside the chain of OUTPUT, as -w gives it. */
-enum wh_status wh_marks_path(const char *output, char path[WH_PATH_BYTES], struct wh_error *error);
+/* Starts the thread that writes the file of marks, where there is to be one. */
+enum wh_status wh_marks_open(struct wh_capture *capture, struct wh_error *error);
 
 /* supervisor.c */
 void *wh_supervisor_main(void *capture);

@@ -12,7 +12,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NICE_LOWEST = 19, IOPRIO_WHO_PROCESS = 1, IOPRIO_IDLE = 3 << 13, EXIT_NOT_STARTED = 127 };
+enum {
+	NICE_LOWEST = 19,
+	IOPRIO_WHO_PROCESS = 1,
+	IOPRIO_IDLE = 3 << 13,
+	EXIT_NOT_STARTED = 127,
+	ARGUMENTS_FIRST = 5 /* behind sh -c SCRIPT sh SCRIPT */
+};
+/* Runs a script, its first argument, with each of the others in turn. */
+static const char each_script[] = "script=$1; shift; for path do /bin/sh -c \"$script\" sh \"$path\"; done";
 
 struct waiting {
 	struct waiting *next;
@@ -22,6 +30,7 @@ struct waiting {
 struct wh_hooks {
 	char *script; /* the command and "$1" */
 	struct waiting *first, *last;
+	size_t count; /* of those that wait */
 	struct waiting *running;
 	pid_t child;
 	int child_fd; /* pidfd of the running command, -1: none */
@@ -46,7 +55,7 @@ enum wh_status wh_hooks_open(const char *command, struct wh_hooks **opened, stru
 
 /* In the child, where only async-signal-safe calls are allowed. The mask, SIGPIPE and SIGXFSZ are as a program expects
  * them; of our descriptors only 0, 1 and 2 are left (all others close on exec). */
-static _Noreturn void command_become(const char *script, const char *path)
+static _Noreturn void command_become(char *const *arguments)
 {
 	sigset_t none;
 	sigemptyset(&none);
@@ -61,16 +70,16 @@ static _Noreturn void command_become(const char *script, const char *path)
 	int nothing = open("/dev/null", O_RDONLY);
 	if (nothing >= 0)
 		dup2(nothing, STDIN_FILENO);
-	execl("/bin/sh", "sh", "-c", script, "sh", path, (char *)NULL);
+	execv("/bin/sh", arguments);
 	_exit(EXIT_NOT_STARTED);
 }
 
-static enum wh_status command_start(const struct wh_hooks *hooks, const char *path, pid_t *child,
-				    struct wh_error *error)
+static enum wh_status command_start(const struct wh_hooks *hooks, char *path, pid_t *child, struct wh_error *error)
 {
+	char *const arguments[] = { "sh", "-c", hooks->script, "sh", path, NULL };
 	*child = fork();
 	if (*child == 0)
-		command_become(hooks->script, path);
+		command_become(arguments);
 	if (*child < 0)
 		return wh_error_system(error, errno, "cannot run the command on %s (-z)", path);
 	return WH_OK;
@@ -81,6 +90,7 @@ static struct waiting *waiting_take(struct wh_hooks *hooks)
 	struct waiting *waiting = hooks->first;
 	if (waiting != NULL) {
 		hooks->first = waiting->next;
+		hooks->count--;
 		if (hooks->first == NULL)
 			hooks->last = NULL;
 	}
@@ -112,6 +122,10 @@ static enum wh_status next_start(struct wh_hooks *hooks, struct wh_error *error)
 enum wh_status wh_hooks_add(struct wh_hooks *hooks, const char *path, struct wh_error *error)
 {
 	size_t length = strlen(path) + 1;
+	if (hooks->count == WH_HOOKS_WAITING_MOST)
+		return wh_error_set(error, WH_ERR_MEMORY,
+				    "the command (-z) is %d files behind, which is the most: it is not run on %s",
+				    WH_HOOKS_WAITING_MOST, path);
 	struct waiting *waiting = malloc(sizeof(*waiting) + length);
 	if (waiting == NULL)
 		return wh_error_set(error, WH_ERR_MEMORY, "out of memory: the command (-z) is not run on %s", path);
@@ -122,6 +136,7 @@ enum wh_status wh_hooks_add(struct wh_hooks *hooks, const char *path, struct wh_
 	else
 		hooks->first = waiting;
 	hooks->last = waiting;
+	hooks->count++;
 	return hooks->child_fd < 0 ? next_start(hooks, error) : WH_OK;
 }
 
@@ -145,18 +160,36 @@ enum wh_status wh_hooks_reap(struct wh_hooks *hooks, char **failed_path, struct 
 	return next_start(hooks, error);
 }
 
+/* One shell for as many of those that wait as the system takes for arguments: a process for each could be thousands. */
+static void rest_start(struct wh_hooks *hooks)
+{
+	const size_t room = (size_t)sysconf(_SC_ARG_MAX) / 4;
+	struct waiting *end = hooks->first;
+	size_t count = 0, bytes = 0;
+	for (; end != NULL && (count == 0 || bytes < room); end = end->next, count++)
+		bytes += strlen(end->path) + 1 + sizeof(char *);
+	char **arguments = calloc(ARGUMENTS_FIRST + count + 1, sizeof(*arguments));
+	if (arguments != NULL) {
+		const struct waiting *waiting = hooks->first;
+		char *const first[] = { "sh", "-c", (char *)each_script, "sh", hooks->script };
+		memcpy(arguments, first, sizeof(first));
+		for (size_t i = 0; i < count; i++, waiting = waiting->next)
+			arguments[ARGUMENTS_FIRST + i] = (char *)waiting->path; /* execv() changes none */
+		/* Whoever could be told of a failure is about to go. */
+		if (fork() == 0)
+			command_become(arguments);
+	}
+	while (hooks->first != end)
+		free(waiting_take(hooks));
+	free(arguments);
+}
+
 void wh_hooks_close(struct wh_hooks *hooks)
 {
 	if (hooks == NULL)
 		return;
-	struct waiting *waiting;
-	while ((waiting = waiting_take(hooks)) != NULL) {
-		pid_t child;
-		/* Whoever could be told of a failure is about to go. */
-		enum wh_status ignored = command_start(hooks, waiting->path, &child, NULL);
-		(void)ignored;
-		free(waiting);
-	}
+	while (hooks->first != NULL)
+		rest_start(hooks);
 	if (hooks->child_fd >= 0)
 		close(hooks->child_fd);
 	free(hooks->running);

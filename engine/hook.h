@@ -12,7 +12,10 @@ struct wh_hooks;
 /* COMMAND is run by /bin/sh with the path behind it. Copies it. The caller owns *HOOKS. One thread for all calls. */
 WH_MUST_CHECK enum wh_status wh_hooks_open(const char *command, struct wh_hooks **hooks, struct wh_error *error);
 
-/* Queues PATH (copied) and starts the command if none is running. */
+/* The files that wait are no more than these, however long the command takes. */
+enum { WH_HOOKS_WAITING_MOST = 65536 };
+
+/* Queues PATH (copied) and starts the command if none is running. WH_ERR_MEMORY: too many wait, and it is left out. */
 WH_MUST_CHECK enum wh_status wh_hooks_add(struct wh_hooks *hooks, const char *path, struct wh_error *error);
 
 /* A descriptor that is readable when the running command has ended, -1 when none runs. Changes with each command. */
@@ -22,8 +25,8 @@ int wh_hooks_fd(const struct wh_hooks *hooks);
  * is the file whose command did not end with 0; the caller owns it (free()). */
 WH_MUST_CHECK enum wh_status wh_hooks_reap(struct wh_hooks *hooks, char **failed_path, struct wh_error *error);
 
-/* Starts the command on everything that still waits, all at once and without waiting for any, and gives HOOKS back.
- * NULL is allowed. */
+/* Sees to it that the command is run on everything that still waits, one after the other, without waiting for it, and
+ * gives HOOKS back. NULL is allowed. */
 void wh_hooks_close(struct wh_hooks *hooks);
 
 #endif

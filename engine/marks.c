@@ -1,27 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Marks: what somebody wants to find again in a capture (wh_capture_mark()). And whether all threads are alive. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "engine/engine_state.h"
 #include "ringbuf/clock.h"
 
-enum wh_status wh_marks_path(const char *output, char path[WH_PATH_BYTES], struct wh_error *error)
-{
-	struct wh_chain_name name;
-	enum wh_status status = wh_chain_name_parse(output, NULL, &name, error);
-	if (status != WH_OK)
-		return status;
-	int length = snprintf(path, WH_PATH_BYTES, "%s/%s_marks.txt", name.directory, name.stem);
-	if (length < 0 || length >= WH_PATH_BYTES)
-		return wh_error_set(error, WH_ERR_INPUT, "the path %s is too long", output);
-	return WH_OK;
-}
+/* What a caller waits for the file of marks at most; a disk that works takes less. */
+enum { PATIENCE_MS = 100 };
 
 /* Bytes of the UTF-8 sequence that begins with *AT, 0 where it is none (RFC 3629, section 4, without its finer points
  * on surrogates, which nothing here depends on). */
@@ -57,60 +43,72 @@ static enum wh_status text_check(const char *text, struct wh_error *error)
 	return WH_OK;
 }
 
-/* Appends the mark to the file beside the chain: time in UTC, and the text. */
-static enum wh_status file_append(const char *output, uint64_t ns, const char *text, struct wh_error *error)
+/* Takes note of the mark wherever it is to be, for others to write. What ran out of room or memory is left out. */
+static enum wh_status mark_post(struct wh_capture *capture, const char *text, struct wh_marks_line **line,
+				struct wh_error *error)
 {
-	char path[WH_PATH_BYTES];
-	char line[WH_MARK_BYTES + 64];
-	enum wh_status status = wh_marks_path(output, path, error);
-	if (status != WH_OK)
-		return status;
-	const time_t seconds = (time_t)(ns / WH_NS_PER_SECOND);
-	struct tm utc;
-	gmtime_r(&seconds, &utc);
-	size_t used = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &utc);
-	int rest = snprintf(line + used, sizeof(line) - used, ".%09lluZ %s\n",
-			    (unsigned long long)(ns % WH_NS_PER_SECOND), text);
-	used += rest > 0 ? (size_t)rest : 0;
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return wh_error_system(error, errno, "cannot write %s", path);
-	/* In a directory that others may write to, the name may be another one of a file that is not meant at all. */
-	struct stat found;
-	if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_uid != geteuid() || found.st_nlink != 1) {
-		close(fd);
-		return wh_error_set(error, WH_ERR_INPUT,
-				    "%s is not a file of this user's with that name alone: remove it", path);
-	}
-	ssize_t written = write(fd, line, used);
-	int reason = written < 0 ? errno : EIO;
-	if (close(fd) != 0 || written != (ssize_t)used)
-		return wh_error_system(error, reason, "cannot write %s", path);
-	return WH_OK;
+	uint64_t ns = wh_ns_wall();
+	enum wh_status status = WH_OK;
+	/* With the lock held to the end: what is accepted is with the writers before they are asked to finish. */
+	pthread_mutex_lock(&capture->lock);
+	if (!capture->running || capture->stop_reason != WH_STOP_NONE)
+		status = wh_error_set(error, WH_ERR_INPUT, "the capture does not run any more");
+	if (status == WH_OK && capture->marks_file != NULL)
+		status = wh_marks_file_add(capture->marks_file, ns, text, line, error);
+	/* Acquire: pairs with the release in wh_output_start(). */
+	uint32_t outputs = atomic_load_explicit(&capture->output_count, memory_order_acquire);
+	for (uint32_t i = 0; status == WH_OK && i < outputs; i++)
+		status = wh_writer_mark(capture->outputs[i].writer, ns, text, error);
+	pthread_mutex_unlock(&capture->lock);
+	return status;
 }
 
 enum wh_result wh_capture_mark(struct wh_capture *capture, const char *text, struct wh_message *message)
 {
 	struct wh_error error = { 0 };
-	uint64_t ns = wh_ns_wall();
-	pthread_mutex_lock(&capture->lock);
-	bool running = capture->running && capture->stop_reason == WH_STOP_NONE;
-	pthread_mutex_unlock(&capture->lock);
+	struct wh_marks_line *line = NULL;
+	message->text[0] = '\0';
 	enum wh_status status = text_check(text, &error);
-	if (status == WH_OK && !running)
-		status = wh_error_set(&error, WH_ERR_INPUT, "the capture does not run any more");
-	if (status == WH_OK && wh_settings_write_files(&capture->settings))
-		status = file_append(capture->settings.config.output, ns, text, &error);
-	/* Acquire: pairs with the release in wh_output_start(). */
-	uint32_t outputs = atomic_load_explicit(&capture->output_count, memory_order_acquire);
-	for (uint32_t i = 0; status == WH_OK && i < outputs; i++)
-		status = wh_writer_mark(capture->outputs[i].writer, ns, text, &error);
-	if (status == WH_OK) {
-		atomic_fetch_add_explicit(&capture->marks, 1, memory_order_relaxed);
-		return WH_RESULT_OK;
+	if (status == WH_OK)
+		status = mark_post(capture, text, &line, &error);
+	bool posted = status == WH_OK;
+	enum wh_marks_outcome outcome = WH_MARKS_WRITTEN;
+	if (line != NULL) {
+		struct wh_error why = { 0 };
+		outcome = wh_marks_file_wait(capture->marks_file, line, PATIENCE_MS, posted ? &error : &why);
 	}
-	snprintf(message->text, sizeof(message->text), "%s", error.text);
-	return status == WH_ERR_INPUT ? WH_RESULT_USAGE : WH_RESULT_ERROR;
+	if (!posted) {
+		snprintf(message->text, sizeof(message->text), "%s", error.text);
+		return status == WH_ERR_INPUT ? WH_RESULT_USAGE : WH_RESULT_ERROR;
+	}
+	bool in_files = capture->settings.format == WH_WRITE_PCAPNG;
+	if (in_files || outcome != WH_MARKS_FAILED)
+		atomic_fetch_add_explicit(&capture->marks, 1, memory_order_relaxed);
+	if (outcome == WH_MARKS_FAILED) {
+		snprintf(message->text, sizeof(message->text), "the mark is %s: %s",
+			 in_files ? "in the capture, but not in its file of marks" : "lost", error.text);
+		return WH_RESULT_ERROR;
+	}
+	if (outcome == WH_MARKS_WAITS)
+		snprintf(message->text, sizeof(message->text), "the disk has not taken it yet");
+	return WH_RESULT_OK;
+}
+
+static void line_failed(void *context, const struct wh_error *error)
+{
+	wh_capture_report(context, 2, "a mark is missing in its file of marks: %s", error->text);
+}
+
+enum wh_status wh_marks_open(struct wh_capture *capture, struct wh_error *error)
+{
+	if (!wh_settings_write_files(&capture->settings))
+		return WH_OK;
+	const struct wh_marks_file_config config = {
+		.output = capture->settings.config.output,
+		.failed = line_failed,
+		.context = capture,
+	};
+	return wh_marks_file_open(&config, &capture->marks_file, error);
 }
 
 /* Whether the thread called NAME, which last came round at BEAT_NS, is late; words for it. */

@@ -64,6 +64,7 @@ static struct wh_writer_config writer_config(struct wh_capture *capture, const c
 		.keep_files = config->keep_files,
 		.stop_after_frames = config->stop_after_frames,
 		.min_free_percent = config->min_free_percent,
+		.adopt = config->adopt_files,
 		.recycle = config->on_low_space == WH_LOW_SPACE_RECYCLE,
 		.direct = direct_of(config->direct_io),
 		.discard = config->simulate == WH_SIMULATE_NO_DISK,

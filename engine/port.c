@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/if.h>
 #include <pcap/pcap.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/engine_state.h"
 #include "ringbuf/clock.h"
+
+/* When an adapter that could not be opened is tried again. */
+#define RETRY_FIRST_NS (500 * WH_NS_PER_MS)
+#define RETRY_MOST_NS  (60 * WH_NS_PER_SECOND)
+/* What must be left: for files, of which many may wait to be synced, each with two; for chains; for whoever asks. */
+enum { DESCRIPTORS_LEFT = 80 };
 
 struct wh_port *wh_port_for(struct wh_capture *capture, const char *name)
 {
@@ -104,8 +113,40 @@ static enum wh_filter_direction filter_direction(const struct wh_config *config,
 	return config->fanout > 1 && ignores_outgoing(config, port) ? WH_FILTER_INCOMING : WH_FILTER_BOTH;
 }
 
+uint64_t wh_port_ring_bytes(const struct wh_port *port)
+{
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < port->member_count; i++)
+		bytes += (uint64_t)port->members[i]->source->block_bytes * port->members[i]->source->block_count;
+	return bytes;
+}
+
+/* Bytes of all rings that are open. */
+static uint64_t rings_bytes(struct wh_capture *capture)
+{
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
+		bytes += wh_port_ring_bytes(capture->ports[i]);
+	return bytes;
+}
+
+/* Chooses what PORT's rings are to be like. Those of the start were chosen together; one that comes later must do with
+ * what they have left. */
+static enum wh_status geometry_choose(struct wh_capture *capture, struct wh_port *port,
+				      struct wh_ring_geometry *geometry, struct wh_error *error)
+{
+	const struct wh_settings *settings = &capture->settings;
+	enum wh_status status = WH_OK;
+	*geometry = settings->geometry;
+	if (capture->threads_started)
+		status = wh_settings_ring_late(settings, port->ring_bytes, rings_bytes(capture), capture->memory_bytes,
+					       geometry, error);
+	return status;
+}
+
 static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *port, uint32_t mac_header_bytes,
-				 const struct wh_filter *filter, struct wh_error *error)
+				 const struct wh_ring_geometry *geometry, const struct wh_filter *filter,
+				 struct wh_error *error)
 {
 	const struct wh_config *config = &capture->settings.config;
 	int fanout_group = -1;
@@ -114,7 +155,7 @@ static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *por
 		.name = port->name,
 		.link_type = port->link_type,
 		.mac_header_bytes = mac_header_bytes,
-		.geometry = capture->settings.geometry,
+		.geometry = *geometry,
 		.filter = filter,
 		.promiscuous = !config->no_promiscuous,
 		.ignore_outgoing = ignores_outgoing(config, port),
@@ -142,6 +183,22 @@ static enum wh_status rings_open(struct wh_capture *capture, struct wh_port *por
 	return status;
 }
 
+/* However many adapters come, they leave descriptors for the next files: without those all of the capture would end. */
+static enum wh_status descriptors_check(struct wh_capture *capture, const struct wh_port *port, struct wh_error *error)
+{
+	int spare[DESCRIPTORS_LEFT], count = 0, reason = 0;
+	for (; count < DESCRIPTORS_LEFT && reason == 0; count++) {
+		spare[count] = fcntl(capture->stop_fd, F_DUPFD_CLOEXEC, 0);
+		reason = spare[count] < 0 ? errno : 0;
+	}
+	for (int i = 0; i < count; i++)
+		if (spare[i] >= 0)
+			close(spare[i]);
+	if (reason == 0)
+		return WH_OK;
+	return wh_error_system(error, reason, "%s would take the last descriptors (ulimit -n)", port->name);
+}
+
 enum wh_status wh_port_open(struct wh_capture *capture, struct wh_port *port, struct wh_error *error)
 {
 	const struct wh_config *config = &capture->settings.config;
@@ -153,23 +210,32 @@ enum wh_status wh_port_open(struct wh_capture *capture, struct wh_port *port, st
 	pthread_mutex_lock(&capture->lock);
 	port->link_type = link_type;
 	pthread_mutex_unlock(&capture->lock);
+	struct wh_ring_geometry geometry;
+	enum wh_status status = geometry_choose(capture, port, &geometry, error);
+	if (status != WH_OK)
+		return status;
+	uint64_t asked = (uint64_t)geometry.block_bytes * geometry.block_count * config->fanout;
 	struct wh_filter filter;
-	enum wh_status status = wh_filter_compile(port->name, link_type, config->snapshot_length,
-						  filter_direction(config, port), config->filter, &filter, error);
+	status = wh_filter_compile(port->name, link_type, config->snapshot_length, filter_direction(config, port),
+				   config->filter, &filter, error);
 	if (status != WH_OK)
 		return status;
 	/* The kernel takes a ring's pages under the memory policy of the thread that makes the ring. */
 	int node = capture->topology != NULL ? wh_topology_node(capture->topology, port->name) : -1;
 	if (node >= 0)
 		wh_topology_bind_memory(capture->topology, node);
-	status = rings_open(capture, port, mac_header_bytes, &filter, error);
+	status = rings_open(capture, port, mac_header_bytes, &geometry, &filter, error);
 	if (node >= 0)
 		wh_topology_bind_memory(capture->topology, -1);
 	wh_filter_free(&filter);
 	port->has_baseline = wh_interface_drops_read(port->interface.index, &port->baseline) == WH_OK;
 	port->dropped_nic_past = atomic_load_explicit(&port->dropped_nic, memory_order_relaxed);
+	if (status == WH_OK && capture->threads_started && !port->in_files) /* one that comes back had its own */
+		status = descriptors_check(capture, port, error);
 	if (status != WH_OK)
 		wh_port_close(capture, port);
+	else if (asked > port->ring_bytes)
+		port->ring_bytes = asked;
 	return status;
 }
 
@@ -342,6 +408,31 @@ struct wh_port *wh_port_source_ended(struct wh_capture *capture, uint64_t number
 	wh_port_drops_update(port);
 	wh_port_close(capture, port);
 	return port;
+}
+
+bool wh_port_refuse(struct wh_port *port, enum wh_status status)
+{
+	bool news = port->refused_before != port->interface.index;
+	uint64_t pause_ns = news ? RETRY_FIRST_NS : 2 * port->retry_pause_ns;
+	port->refused_index = port->refused_before = port->interface.index;
+	port->retry_pause_ns = pause_ns < RETRY_MOST_NS ? pause_ns : RETRY_MOST_NS;
+	/* What makes no sense is nothing that time mends. */
+	port->retry_ns = status != WH_ERR_INPUT ? wh_ns_monotonic() + port->retry_pause_ns : 0;
+	return news;
+}
+
+void wh_port_refusal_end(struct wh_port *port)
+{
+	port->refused_index = port->refused_before = 0;
+	port->retry_ns = 0;
+}
+
+bool wh_port_is_attached(const struct wh_port *port)
+{
+	for (uint32_t i = 0; i < port->member_count; i++)
+		if (!port->members[i]->source->ops->is_attached(port->members[i]->source))
+			return false;
+	return true;
 }
 
 void wh_port_drops_update(struct wh_port *port)

@@ -42,7 +42,7 @@ enum wh_status wh_privileges_drop(const char *user, struct wh_error *error)
 		return wh_error_set(error, WH_ERR_INPUT, "there is no user \"%s\" (-Z)", user);
 	if (geteuid() != 0) {
 		if (entry->pw_uid == geteuid())
-			return WH_OK;
+			return wh_privileges_reduce(error);
 		return wh_error_set(error, WH_ERR_PERMISSION, "only root can become another user (-Z %s)", user);
 	}
 	const struct rlimit unlimited = { .rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY };

@@ -15,6 +15,7 @@ bool wh_privileges_can_capture(void);
  * come up later can still be opened. The caller must be the only thread of the process that does work: threads that
  * are started afterwards inherit the change, older ones do not. The limit on locked memory is lifted first (the
  * sink's registered buffers are charged to the user without CAP_IPC_LOCK). WH_ERR_INPUT: there is no such user.
+ * Where the caller is USER already, the same as wh_privileges_reduce().
  */
 WH_MUST_CHECK enum wh_status wh_privileges_drop(const char *user, struct wh_error *error);
 

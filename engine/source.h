@@ -5,8 +5,8 @@
  *
  * Ownership: next() lends a block; whoever has it may write anywhere in it, but must keep bit 0 of the 32-bit word at
  * offset 8 set; release() gives it back. Blocks come back in any order and are filled again in the ring's order.
- * Threads: release() belongs to the writer's thread, wake() to any, all else to the capture thread (before it is
- * started, to the thread that opened the source).
+ * Threads: release() belongs to the writer's thread, wake() and is_attached() to any, all else to the capture thread
+ * (before it is started, to the thread that opened the source).
  */
 #ifndef WH_ENGINE_SOURCE_H
 #define WH_ENGINE_SOURCE_H
@@ -45,6 +45,8 @@ struct wh_source_ops {
 	void (*stop)(struct wh_source *source);
 	/* Nothing will ever come any more (a replay at its end). */
 	bool (*at_end)(const struct wh_source *source);
+	/* Whether it still is where its frames come from; false for good once an adapter has gone. Any thread. */
+	bool (*is_attached)(const struct wh_source *source);
 	/* Ends a sleep in wait() or pause(), now or the next time. */
 	void (*wake)(struct wh_source *source);
 	/* All blocks must be back. */

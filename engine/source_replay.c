@@ -207,6 +207,12 @@ static bool replay_at_end(const struct wh_source *source)
 	return ((const struct replay *)source)->ended;
 }
 
+static bool replay_is_attached(const struct wh_source *source)
+{
+	(void)source;
+	return true;
+}
+
 static void replay_close(struct wh_source *source)
 {
 	struct replay *replay = (struct replay *)source;
@@ -231,6 +237,7 @@ static const struct wh_source_ops replay_ops = {
 	.statistics = replay_statistics,
 	.stop = replay_stop,
 	.at_end = replay_at_end,
+	.is_attached = replay_is_attached,
 	.wake = replay_wake,
 	.close = replay_close,
 };

@@ -160,6 +160,15 @@ static bool tpacket_at_end(const struct wh_source *source)
 	return false;
 }
 
+/* The kernel takes a socket off an adapter that goes, and leaves -1 in its place (packet_notifier). */
+static bool tpacket_is_attached(const struct wh_source *source)
+{
+	const struct tpacket *tpacket = (const struct tpacket *)source;
+	struct sockaddr_ll address = { 0 };
+	socklen_t length = sizeof(address);
+	return getsockname(tpacket->fd, (struct sockaddr *)&address, &length) != 0 || address.sll_ifindex > 0;
+}
+
 static void tpacket_wake(struct wh_source *source)
 {
 	struct tpacket *tpacket = (struct tpacket *)source;
@@ -191,6 +200,7 @@ static const struct wh_source_ops tpacket_ops = {
 	.statistics = tpacket_statistics,
 	.stop = tpacket_stop,
 	.at_end = tpacket_at_end,
+	.is_attached = tpacket_is_attached,
 	.wake = tpacket_wake,
 	.close = tpacket_close,
 };
@@ -224,8 +234,11 @@ static void *ring_try(int fd, uint32_t block_bytes, uint32_t count, uint32_t tim
 	if (setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) != 0)
 		return NULL;
 	void *memory = mmap(NULL, (size_t)block_bytes * count, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (memory != MAP_FAILED)
+	if (memory != MAP_FAILED) {
+		/* Not for a command (-z): copying the page tables of 512 MiB would take each fork four milliseconds. */
+		madvise(memory, (size_t)block_bytes * count, MADV_DONTFORK);
 		return memory;
+	}
 	int reason = errno;
 	request = (struct tpacket_req3){ 0 };
 	setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request));

@@ -59,6 +59,18 @@ static void stop_begin(struct supervisor *supervisor, enum wh_stop_reason reason
 	}
 }
 
+static void joined_tell(struct wh_capture *capture, const struct wh_port *port, bool again)
+{
+	const struct wh_ring_geometry *first = &capture->settings.geometry;
+	uint64_t usual = (uint64_t)first->block_bytes * first->block_count * capture->settings.config.fanout;
+	uint64_t bytes = wh_port_ring_bytes(port);
+	char ring[64] = "";
+	if (bytes < usual)
+		snprintf(ring, sizeof(ring), " with a ring of %llu KiB (-B)", (unsigned long long)bytes / 1024);
+	wh_capture_report(capture, 1, "adapter %s %s: capturing on it%s", port->name, again ? "is back" : "has come up",
+			  ring);
+}
+
 /* Opens an adapter that has come, or come back. */
 static void port_join(struct wh_capture *capture, struct wh_port *port)
 {
@@ -74,13 +86,14 @@ static void port_join(struct wh_capture *capture, struct wh_port *port)
 		else if (status != WH_OK)
 			wh_port_close(capture, port);
 	}
+	if (status == WH_OK) {
+		wh_port_refusal_end(port);
+		joined_tell(capture, port, again);
+		return;
+	}
 	/* Trying and giving up are changes of the adapter themselves (promiscuous, and not), and each would be a reason
 	 * to try again. */
-	port->refused_index = status != WH_OK ? port->interface.index : 0;
-	if (status == WH_OK)
-		wh_capture_report(capture, 1, "adapter %s %s: capturing on it", port->name,
-				  again ? "is back" : "has come up");
-	else if (status != WH_ERR_GONE)
+	if (wh_port_refuse(port, status) && status != WH_ERR_GONE)
 		wh_capture_report(capture, 2, "adapter %s has come up but cannot be captured: %s", port->name,
 				  error.text);
 }
@@ -154,17 +167,18 @@ static void known_adapter_changed(struct wh_capture *capture, struct wh_port *po
 static bool is_still_there(const struct wh_port *port)
 {
 	struct wh_interface now;
-	return wh_interface_find(port->name, &now, NULL) == WH_OK && now.index == port->interface.index;
+	enum wh_status status = wh_interface_find(port->name, &now, NULL);
+	/* Where it cannot be asked, nothing is ended for that. */
+	return status == WH_OK ? now.index == port->interface.index : status != WH_ERR_GONE;
 }
 
 static void adapter_changed(struct wh_capture *capture, const struct wh_interface *interface)
 {
 	struct wh_port *port = port_by_name(capture, interface->name);
-	if (port != NULL && port->refused_index == interface->index) {
-		if (!interface->up)
-			port->refused_index = 0; /* tried again when it comes up */
+	if (port != NULL && port->state == WH_PORT_ABSENT && !interface->up)
+		wh_port_refusal_end(port); /* tried again when it comes up */
+	if (port != NULL && port->refused_index == interface->index)
 		return;
-	}
 	struct wh_port *known = port_by_index(capture, interface->index);
 	if (known != NULL) {
 		known_adapter_changed(capture, known, interface);
@@ -190,6 +204,7 @@ static void interface_event(void *context, const struct wh_interface_event *even
 {
 	const struct supervisor *supervisor = context;
 	struct wh_capture *capture = supervisor->capture;
+	wh_beat(&capture->beat_ns);
 	if (supervisor->stopping)
 		return;
 	if (event->kind == WH_INTERFACE_CHANGED) {
@@ -198,7 +213,7 @@ static void interface_event(void *context, const struct wh_interface_event *even
 	}
 	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
 		if (capture->ports[i]->refused_index == event->interface.index)
-			capture->ports[i]->refused_index = 0;
+			wh_port_refusal_end(capture->ports[i]);
 	struct wh_port *port = port_by_index(capture, event->interface.index);
 	if (port != NULL)
 		adapter_gone(capture, port);
@@ -211,9 +226,13 @@ static void adapters_look(struct wh_capture *capture)
 	struct wh_error error;
 	size_t count;
 	if (wh_interfaces_list(&list, &count, &error) != WH_OK) {
-		wh_capture_report(capture, 2, "adapters that have come or gone may go unnoticed: %s", error.text);
+		if (!capture->look_again)
+			wh_capture_report(capture, 2, "adapters that have come or gone may go unnoticed: %s",
+					  error.text);
+		capture->look_again = true;
 		return;
 	}
+	capture->look_again = false;
 	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++) {
 		bool found = false;
 		for (size_t j = 0; j < count; j++)
@@ -221,9 +240,29 @@ static void adapters_look(struct wh_capture *capture)
 		if (!found)
 			adapter_gone(capture, capture->ports[i]);
 	}
-	for (size_t j = 0; j < count; j++)
+	for (size_t j = 0; j < count; j++) {
 		adapter_changed(capture, &list[j]);
+		wh_beat(&capture->beat_ns);
+	}
 	free(list);
+}
+
+/* Once a second: what the kernel's messages did not tell of, or what could not be done when they did. */
+static void adapters_watch(struct wh_capture *capture, uint64_t now_ns)
+{
+	bool look = capture->look_again;
+	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++) {
+		struct wh_port *port = capture->ports[i];
+		if (port->state == WH_PORT_RUNNING && !wh_port_is_attached(port))
+			adapter_gone(capture, port);
+		if (port->retry_ns != 0 && now_ns >= port->retry_ns) {
+			port->refused_index = 0;
+			port->retry_ns = 0;
+			look = true;
+		}
+	}
+	if (look)
+		adapters_look(capture);
 }
 
 static void watch_read(struct supervisor *supervisor)
@@ -316,6 +355,9 @@ static void events_handle(struct supervisor *supervisor)
 	while (event != NULL) {
 		struct wh_event *next = event->next;
 		event_handle(supervisor, event);
+		/* Here and below: each may take as long as the kernel takes to end a ring or to make one, and a
+		 * thread that works its way through hundreds is alive. */
+		wh_beat(&capture->beat_ns);
 		free(event);
 		event = next;
 	}
@@ -364,6 +406,8 @@ static void tick(struct supervisor *supervisor, uint64_t now_ns)
 	for (uint32_t i = 0; i < atomic_load(&capture->port_count); i++)
 		if (capture->ports[i]->state == WH_PORT_RUNNING)
 			wh_port_drops_update(capture->ports[i]);
+	if (!supervisor->stopping)
+		adapters_watch(capture, now_ns);
 }
 
 static bool all_ports_ended(struct wh_capture *capture)
@@ -412,9 +456,12 @@ void *wh_supervisor_main(void *argument)
 		supervisor.stop_due_ns = capture->start_ns + seconds * WH_NS_PER_SECOND;
 	while (!supervisor.stopping || !all_ports_ended(capture))
 		wait_and_handle(&supervisor);
+	/* From here on it waits for threads that are watched themselves, and is never late. */
+	atomic_store_explicit(&capture->beat_ns, UINT64_MAX, memory_order_relaxed);
 	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
 		if (capture->outputs[i].started)
 			wh_writer_finish(capture->outputs[i].writer);
+	wh_marks_file_finish(capture->marks_file);
 	/* Here the capture's own work is done: deleting what a simulation leaves is none of a capture. */
 	pthread_mutex_lock(&capture->lock);
 	capture->end_ns = wh_ns_monotonic();

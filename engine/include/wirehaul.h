@@ -105,6 +105,8 @@ struct wh_config {
 
 	double min_free_percent; /* 0 to 100; default 10 */
 	enum wh_low_space on_low_space;
+	bool adopt_files; /* files that earlier captures with the same output have left count as this one's, the oldest,
+			     for keep_files and WH_LOW_SPACE_RECYCLE; not with standard output or a simulation */
 
 	uint32_t snapshot_length; /* bytes of each frame to keep; default 262,144 */
 	uint64_t ring_bytes;  /* ring memory for each adapter, shared by its fan-out members; 0: chosen from the number
@@ -171,6 +173,7 @@ struct wh_statistics {
 	enum wh_simulation simulate;
 	bool running;
 	enum wh_stop_reason stop_reason;
+	bool flawed; /* it has ended, and not all may be on the disk, though it was stopped as asked: WH_RESULT_ERROR */
 	size_t interface_count; /* for wh_capture_interface_statistics(); it only grows */
 };
 
@@ -219,18 +222,21 @@ WH_API void wh_capture_rotate(struct wh_capture *capture);
  * Puts TEXT (UTF-8, 1 to 1000 bytes, no control characters) and the present time into the current file of each chain,
  * between the frames, as a systemd Journal Export Block, which Wireshark shows as a line of its own; and into the file
  * of marks beside the chain, whose name is the chain's stem with "_marks.txt". Classic pcap has the latter alone,
- * standard output the former. Blocks for as long as it takes to write the latter; the mark is on its way within a
- * second. Any thread. WH_RESULT_USAGE where TEXT cannot be a mark or the capture does not run, WH_RESULT_ERROR where
- * the file of marks cannot be written.
+ * standard output the former. Any thread. A thread of the library's writes the file of marks, and is waited for during
+ * a tenth of a second at most. WH_RESULT_OK: the mark is in the file of marks and, within a second, in the capture;
+ * *MESSAGE is empty, or says that the disk is late: then both wait for it, and if the file of marks cannot be written
+ * in the end, a warning is reported. WH_RESULT_USAGE: TEXT cannot be a mark or the capture does not run.
+ * WH_RESULT_ERROR: the file of marks cannot be written, as *MESSAGE says, and the mark is in the capture alone; or 1000
+ * marks wait for the disk already.
  */
 WH_API WH_MUST_USE enum wh_result wh_capture_mark(struct wh_capture *capture, const char *text,
 						  struct wh_message *message);
 
 /*
  * Whether every thread of a running capture has come round its loop within the last WITHIN_MS, for a watchdog. A thread
- * that waits for frames comes round once a second; one that waits for a disk that hangs does not. A capture that does
- * not run is alive. Otherwise MESSAGE names the first thread that has not, and for how long. Any thread; does not
- * block.
+ * that waits for frames comes round once a second; one that waits for a disk that hangs does not. The thread that
+ * writes marks is left out: nothing of a capture waits for it. A capture that does not run is alive. Otherwise MESSAGE
+ * names the first thread that has not, and for how long. Any thread; does not block.
  */
 WH_API bool wh_capture_alive(struct wh_capture *capture, uint32_t within_ms, struct wh_message *message);
 
@@ -268,7 +274,7 @@ enum wh_file_health {
 	WH_FILE_OPEN,      /* the same up to its end, but it was not closed: a capture still runs, or was killed */
 	WH_FILE_CUT,       /* ends within a block; whole up to there */
 	WH_FILE_DAMAGED,   /* bytes in it are no blocks, or chunks are missing, or counters do not agree */
-	WH_FILE_FOREIGN    /* not a capture file at all */
+	WH_FILE_FOREIGN    /* neither pcapng nor classic pcap, or compressed */
 };
 
 /* What a file was found to hold. Chunks are wirehaul's own (docs/format.md); a file of another program has none. */
@@ -280,17 +286,21 @@ struct wh_file_check {
 	uint64_t readable_bytes; /* from its beginning, that any reader gets through */
 	uint64_t frames;         /* that are whole, over all the file, also behind damage where there are chunks */
 	uint64_t chunks;
-	uint64_t chunks_missing;                   /* by their sequence numbers, between those that are there */
-	uint64_t chunks_damaged;                   /* whose head is there and whose content is not what it says */
+	uint64_t chunks_missing; /* by their sequence numbers, between those that are there */
+	uint64_t chunks_damaged; /* whose head is there and wrong, or whose content is not what it says */
 	uint64_t session, first_chunk, last_chunk; /* where ours and chunks != 0 */
 	uint64_t dropped;                          /* frames that the file says were lost, by the heads of its chunks */
 	uint64_t first_ns, last_ns;                /* times of frames, since 1970; 0 where there is none */
 	uint32_t interfaces;
-	char what[200]; /* one line for a person: the first thing that is wrong and where, or empty */
+	bool repaired;           /* wh_file_repair() made it; its notes of what is missing are counted here as well */
+	uint64_t frames_missing; /* as far as the counters in the heads of its chunks tell: of chunks that are missing
+				    or damaged, or between two that follow each other */
+	char what[200];          /* one line for a person: the first thing that is wrong and where, or empty */
 };
 
-/* Reads all of PATH and says what it is. Never changes it. Memory does not grow with the file. WH_RESULT_ERROR with
- * *MESSAGE where it cannot be read; whatever its content, that is not an error. Any thread; blocks. */
+/* Reads all of PATH and says what it is. Never changes it. Memory does not grow with the file. WH_RESULT_USAGE with
+ * *MESSAGE where PATH names no file that can be opened, or no ordinary one, WH_RESULT_ERROR where reading fails;
+ * whatever its content, that is not an error. Any thread; blocks. */
 WH_API WH_MUST_USE enum wh_result wh_file_verify(const char *path, struct wh_file_check *check,
 						 struct wh_message *message);
 
@@ -298,8 +308,10 @@ WH_API WH_MUST_USE enum wh_result wh_file_verify(const char *path, struct wh_fil
  * Writes to OUT, a new file, what can be saved of PATH, so that every reader gets through it: headers, each whole
  * chunk (found again at 4 KiB boundaries), and of a damaged chunk the whole records in front of the damage and behind
  * it; of another program's file those in front of it. PATH is never written to. OUT must not exist; it is complete or
- * not there at all. CHECK, if not NULL, describes OUT. WH_RESULT_USAGE: nothing of PATH is a capture file, or OUT
- * exists; WH_RESULT_ERROR: reading or writing failed. Any thread; blocks.
+ * not there at all. On a file system that knows no files without a name (O_TMPFILE) it is called .wirehaul-repair-PID-N
+ * in OUT's directory until then, which stays if the process is killed. CHECK, if not NULL, describes OUT.
+ * WH_RESULT_USAGE: PATH cannot be opened, nothing of it is a capture file, or OUT exists or its directory does not;
+ * WH_RESULT_ERROR: reading or writing failed. Any thread; blocks.
  */
 WH_API WH_MUST_USE enum wh_result wh_file_repair(const char *path, const char *out, struct wh_file_check *check,
 						 struct wh_message *message);
@@ -322,8 +334,10 @@ struct wh_finding {
 /*
  * Looks at what decides whether a capture with CONFIG (its interfaces and output; the rest as for a capture) loses
  * frames here: adapters, interrupts, memory, processors, file system, space, limits, privileges. With MEASURE it also
- * measures: makes-up frames are written to the output's directory for some seconds and removed. Changes nothing.
- * *FINDINGS is an array of *COUNT, owned by the caller and released with wh_doctor_free(). Any thread; blocks.
+ * measures: made-up frames are written to the output's directory for some seconds and removed. Changes nothing.
+ * *FINDINGS is an array of *COUNT, owned by the caller and released with wh_doctor_free(). Any thread; blocks for some
+ * seconds, or where the disk does not answer for most of a minute: a finding says so then, and a thread of the
+ * library's is left that waits for it and removes the files.
  */
 WH_API WH_MUST_USE enum wh_result wh_doctor(const struct wh_config *config, bool measure, struct wh_finding **findings,
 					    size_t *count, struct wh_message *message);

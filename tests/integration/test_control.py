@@ -6,10 +6,12 @@
 
 import argparse
 import contextlib
+import datetime
 import json
 import os
 import pwd
 import random
+import re
 import resource
 import select
 import signal
@@ -25,6 +27,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import case
+import faults
 import rig
 
 SIZE, RATE = 300, 25000
@@ -105,7 +108,7 @@ class Control(case.Case):
         return [path for path in files if path.endswith(".pcapng")]
 
     def test_each_command(self):
-        capture = self.start("-v")
+        capture = self.start()
         found = os.lstat(self.socket)
         self.assertTrue(stat.S_ISSOCK(found.st_mode))
         self.assertEqual((stat.S_IMODE(found.st_mode), found.st_uid), (0o600, os.geteuid()))
@@ -247,6 +250,78 @@ class Control(case.Case):
         self.assertEqual(self.status()["stopping"], False)
         self.ask("stop", prefix=become(owner), program=public.program)
         self.assertStopped(capture.outcome())
+
+    @staticmethod
+    def marks_file(directory):
+        """The lines of the file of marks: (seconds since 1970, text)."""
+        lines = Path(directory, "trace_marks.txt").read_text(encoding="utf-8").splitlines()
+        split = [line.split(" ", 1) for line in lines]
+        return [(datetime.datetime.fromisoformat(moment[:26] + "+00:00").timestamp(), text) for moment, text in split]
+
+    def test_marks_while_the_disk_hangs(self):
+        """A mark does not wait for the disk, nor do others who ask; it lands with its time when the disk is back."""
+        disk = self.enterContext(faults.FaultDisk(self))
+        capture = self.start(directory=disk.path)
+        self.addCleanup(disk.heal)
+        self.assertEqual(self.ask("mark", "all is well"), "marked\n")
+        disk.hang("open", "create", "write")
+        begun = time.time()
+        said = [self.ask("mark", f"it hangs {number}") for number in range(3)]
+        self.assertEqual(said, ["marked: the disk has not taken it yet\n"] * 3)
+        disk.wait_hanging("open")
+        self.assertEqual(self.status()["marks"], 4)
+        self.ask("stop", "--no-wait", "--json")
+        self.assertEqual(self.status()["stopping"], True)
+        asked = time.time()
+        self.assertLess(asked - begun, 3 * self.options.slow)
+        self.assertEqual(len(self.marks_file(disk.backing)), 1)
+        disk.heal()
+        outcome = capture.outcome()
+        self.assertStopped(outcome)
+        told = self.marks_file(disk.backing)
+        self.assertEqual([text for _, text in told], ["all is well", "it hangs 0", "it hangs 1", "it hangs 2"])
+        inside = [mark for mark in faults.marks(self.traces(outcome.files)) if "it hangs" in mark]
+        self.assertEqual(len(inside), 3)
+        for (moment, text), mark in zip(told[1:], inside):
+            self.assertIn(f"MESSAGE={text}\n", mark)
+            self.assertAlmostEqual(int(re.search(r"__REALTIME_TIMESTAMP=(\d+)", mark)[1]) / 1e6, moment, delta=1e-5)
+            self.assertTrue(begun - 0.001 <= moment <= asked, (begun, moment, asked))
+
+    def test_a_disk_that_fails(self):
+        """Who made a mark is told that the file of marks lacks it; who waited for the end, that it was no good one."""
+        disk = self.enterContext(faults.FaultDisk(self))
+        capture = self.start(directory=disk.path)
+        self.assertEqual(self.ask("mark", "all is well"), "marked\n")
+        disk.fail("open")
+        said = self.ask("mark", "it fails", status=4)
+        self.assertIn("in the capture, but not in its file of marks", said)
+        self.assertIn("_marks.txt: Input/output error", said)
+        disk.heal()
+        # What could not be synced may not be on the disk: who has waited for the end is told that, too.
+        disk.fail("fsync")
+        done = rig.run(self.wirehaul, "stop", "--control", self.socket, check=False)
+        outcome = capture.outcome()
+        self.assertEqual((done.returncode, outcome.status), (4, 4), outcome.stderr)
+        self.assertRegex(done.stderr, r"\Awirehaul: the capture has ended with an error.*\n\Z")
+        disk.heal()
+        self.assertEqual(len(self.marks_file(disk.backing)), 1)
+        self.assertTrue([mark for mark in faults.marks(self.traces(outcome.files)) if "it fails" in mark])
+
+    def test_statistics_on_a_disk_that_hangs(self):
+        """The statistics file may lie on another disk than the capture: one that hangs holds up nothing else."""
+        disk = self.enterContext(faults.FaultDisk(self))
+        output = os.path.join(self.scratch, "out")
+        self.scratch = disk.path
+        capture = self.start(directory=output)
+        self.addCleanup(disk.heal)
+        disk.hang("create")
+        disk.wait_hanging("create")
+        capture.kill(signal.SIGHUP)
+        rig.wait_for(lambda: len(self.traces(capture.files())) == 2, 5 * self.options.slow, "there are two files")
+        disk.heal()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertEqual((outcome.stats["state"], outcome.stats["files"]), ("stopped", 2))
 
     # ---- the flood ----
 

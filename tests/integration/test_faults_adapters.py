@@ -5,6 +5,7 @@ Those that are removed, renamed and made again are in test_adapters. docs/reliab
 
 import contextlib
 import json
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -77,6 +78,24 @@ class Adapter(faults.FaultCase):
         self.said(capture, f"{self.name} has gone")
         elsewhere.ip("link", "set", self.name, "netns", self.right.name)
         self.right.ip("link", "set", self.name, "up")
+        self.said(capture, f"{self.name} is back")
+        self.send_some()
+        self.assertAllThere(capture)
+
+    def test_moved_and_back_unseen(self):
+        """It has gone and come back with the same index, and the kernel's words of it were lost in the crowd."""
+        elsewhere = self.enterContext(rig.Namespace())
+        capture = self.start("-v")
+        self.send_some()
+        capture.kill(signal.SIGSTOP)
+        crowd = "".join(f"link set lo mtu {mtu}\n" for mtu in range(20000, 22000))
+        rig.run("ip", "-n", self.right.name, "-batch", "-", input=crowd)
+        index = self.right.link(self.name)["ifindex"]
+        self.right.ip("link", "set", self.name, "netns", elsewhere.name)
+        elsewhere.ip("link", "set", self.name, "netns", self.right.name)
+        self.right.ip("link", "set", self.name, "up")
+        self.assertEqual(self.right.link(self.name)["ifindex"], index)
+        capture.kill(signal.SIGCONT)
         self.said(capture, f"{self.name} is back")
         self.send_some()
         self.assertAllThere(capture)

@@ -129,6 +129,25 @@ class Descriptors(faults.FaultCase):
         self.assertIn("Too many open files", outcome.stderr)
         self.assertEqual(outcome.files, [])
 
+    def test_adapters_leave_some(self):
+        """Adapters that come later take none that the next files will need."""
+        rig.need("prlimit")
+        capture = self.capture("any", "-v", "-C", "1", "-B", "2048", namespace=self.net.right,
+                               prefix=["prlimit", "--nofile=120"])
+        for number in range(10):
+            self.net.right.ip("link", "add", f"we{number}", "up", "type", "veth", "peer", "name", f"wf{number}")
+            self.net.right.ip("link", "set", f"wf{number}", "up")
+        self.said(capture, "cannot be captured: ", "would take the last descriptors", "Too many open files")
+        blast = self.blast(self.net.left, self.net.LEFT, count=RATE // 4, rate=RATE, size=SIZE)
+        self.assertEqual(blast.result()["sent"], RATE // 4)
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertNotIn("cannot create", outcome.stderr)
+        self.assertGreater(len(self.captures(outcome)), 5)
+        self.assertEqual(outcome.stats["frames_dropped"], 0)
+        self.assertNumbers(self.count(self.captures(outcome), size=SIZE, count=RATE // 4, interface=self.net.RIGHT),
+                           distinct=RATE // 4, missing=0, duplicated=0)
+
     def test_none_left_for_a_while(self):
         """Somebody lowers the limit of the running process: no new file can be opened, and what comes waits."""
         rig.need("prlimit")

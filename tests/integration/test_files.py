@@ -401,9 +401,10 @@ class Replay(case.Case):
         self.assertStopped(outcome)
         return outcome.files
 
-    def replay(self, source, *options, prefix=(), output="replayed.pcapng"):
-        directory = os.path.join(self.scratch, rig.unique("-replay"))
-        os.mkdir(directory)
+    def replay(self, source, *options, prefix=(), output="replayed.pcapng", directory=None):
+        if directory is None:
+            directory = os.path.join(self.scratch, rig.unique("-replay"))
+            os.mkdir(directory)
         os.chmod(directory, 0o777)
         stats = os.path.join(directory, "stats.json")
         done = rig.run(*prefix, self.wirehaul, "-r", source, "-w", os.path.join(directory, output), "--stats-file",
@@ -430,6 +431,44 @@ class Replay(case.Case):
                 outcome = self.replay(source)
                 self.assertEqual(outcome.status, 0, outcome.stderr)
                 self.assertComplete(self.count(outcome.files, size=SIZE, count=1000), 1000)
+
+    def test_files_of_earlier_captures(self):
+        """With --adopt they are the oldest for -W; without it, and whatever is not the user's own, they stay."""
+        (source,) = self.record(3000, size=SIZE)
+        directory = os.path.join(self.scratch, "earlier")
+        os.mkdir(directory)
+
+        def make(name, **times):
+            path = os.path.join(directory, name)
+            Path(path).write_bytes(b"x")
+            os.utime(path, **times)
+            return path
+
+        strangers = [make(name) for name in (
+            "replayed_00001_20200101000000.pcap", "replayed_eth0_00001_20200101000000.pcapng", "replayed_marks.txt",
+            "other_00001_20200101000000.pcapng", "replayed_00001_20200101000000.pcapng.gz",
+            "replayed_00001_20200101000001.pcapng")]
+        os.chown(strangers[-1], 65534, 65534)
+        for name, make_it in (("replayed_00002_20200101000001.pcapng", os.symlink),
+                              ("replayed_00003_20200101000001.pcapng", os.link)):
+            strangers.append(os.path.join(directory, name))
+            make_it(strangers[0], strangers[-1])
+        # By the time at which they were written last, not by their names.
+        newest = make("replayed_00001_20200101000000.pcapng", times=(9000, 9000))
+        older = [make(f"replayed_{number:05}_20200101000000.pcapng", times=(1000, 1000)) for number in (2, 3)]
+        first = self.replay(source, "-C", "2", "-W", "2", directory=directory)
+        self.assertEqual(first.status, 0, first.stderr)
+        self.assertLessEqual({*strangers, newest, *older}, set(first.files))
+        own = set(first.files) - {*strangers, newest, *older}
+        self.assertEqual((len(own), first.stats["files"] > 2), (2, True))
+        # Its three files and the newest three of what is there.
+        second = self.replay(source, "-C", "2", "-W", str(first.stats["files"] + 3), "--adopt", "-v", directory=directory)
+        self.assertEqual(second.status, 0, second.stderr)
+        self.assertEqual(second.stats["files"], first.stats["files"])
+        self.assertIn("5 files", second.stderr)
+        self.assertLessEqual({*strangers, newest, *own}, set(second.files))
+        self.assertEqual(set(older) & set(second.files), set())
+        self.assertEqual(second.stats["files_left"], 0)
 
     def test_replay_with_a_filter(self):
         (source,) = self.record(3000, mix="60,594,1514")

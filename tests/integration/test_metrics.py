@@ -94,8 +94,9 @@ class Metrics(case.Case):
         self.space = self.network.right
         self.space.ip("link", "set", "lo", "up")
 
-    def watched(self, *options):
-        return self.capture(self.network.RIGHT, "--metrics", f"127.0.0.1:{PORT}", *options, namespace=self.space)
+    def watched(self, *options, **more):
+        return self.capture(self.network.RIGHT, "--metrics", f"127.0.0.1:{PORT}", *options, namespace=self.space,
+                            **more)
 
     def wait_answer(self, question, what):
         """Until QUESTION() has an answer. Asked too often, the servers would do nothing else."""
@@ -253,6 +254,13 @@ class Refused(Metrics):
             with self.subTest(address):
                 self.assertRefused(address, words)
 
+    def test_nothing_is_opened(self):
+        """What is no address is refused before any adapter is looked at."""
+        done = rig.run(self.wirehaul, "-i", "no-such-nic", "-w", f"{self.scratch}/x.pcapng", "--metrics", "70000",
+                       check=False)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertRegex(done.stderr, r"\A[^\n]*--metrics 70000[^\n]*in numbers[^\n]*\n\Z")
+
     def test_taken_port(self):
         """A second capture does not take the first one's port, and the first goes on."""
         capture = self.watched("-B", "1024")
@@ -332,6 +340,24 @@ class Flood(Metrics):
         self.assertLessEqual(most - before[1], 50)
         if self.full_size():
             self.assertLess(grown, 8192)
+
+    def test_few_descriptors(self):
+        """Of few descriptors the callers get only a share: files are still made while all of them hold on."""
+        rig.need("prlimit")
+        capture = self.watched("-B", "65536", prefix=["prlimit", "--nofile=56:56"])
+        start = time.monotonic()
+        with self.space.entered():
+            callers = [self.call(0, random.Random(1)) for _ in range(60)]
+        self.assertEqual(self.scrape()["wirehaul_running"][""], 1)
+        for number in range(2, 8):
+            capture.kill(signal.SIGHUP)
+            rig.wait_for(lambda: len(capture.files()) >= number, 5 * self.options.slow, "a file is begun")
+        self.assertLess(time.monotonic() - start, (DEADLINE - 1) * self.options.slow)  # they do hold on
+        for caller in callers:
+            caller.close()
+        outcome = capture.stop()
+        self.assertStopped(outcome)
+        self.assertNotIn("Too many open files", outcome.stderr)
 
 
 class Server(Metrics):

@@ -175,6 +175,41 @@ class Space(case.Case):
         self.assertLess(rig.free_percent(self.directory), 10 + 100 * 2 * 20 / DISK_MB)
         self.assertEqual(outcome.stats["frames_received"], frames)
 
+    def test_recycle_what_a_killed_capture_left(self):
+        """A service that is started again finds the disk at its limit: what it left there makes room, with --adopt."""
+        options = ("--min-free", "10", "--on-low-space", "recycle", "-C", "20")
+        fill(self.disk.path, 22)
+        frames = int(0.14 * DISK_MB * 1e6 / SIZE)
+
+        def send():
+            blast = self.blast(self.net.left, self.net.LEFT, count=frames, size=SIZE, **self.rate(0, 100000))
+            self.assertEqual(blast.result()["sent"], frames)
+
+        first = self.start(*options)
+        send()
+        first.kill(signal.SIGKILL)
+        first.wait(10)
+        left = first.files()
+        fill(self.disk.path, 10)
+        refused = self.net.right.run(self.wirehaul, "-i", self.net.RIGHT, "-w",
+                          os.path.join(self.directory, "trace.pcapng"), *options, check=False)
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertEqual(first.files(), left)
+        begun = time.time()
+        second = self.start(*options, "--adopt")
+        send()
+        self.assertTrue(second.running(), second.stderr())
+        outcome = second.stop()
+        self.assertStopped(outcome)
+        self.assertEqual(outcome.stats["frames_received"], frames)
+        # Both may have used one name, in one second.
+        own = [path for path in outcome.files if os.stat(path).st_mtime >= begun]
+        self.assertLess(len(outcome.files) - len(own), len(left))
+        self.assertGreaterEqual(rig.free_percent(self.directory), 10.0)
+        counted = self.count(own, size=SIZE)
+        self.assertNumbers(counted, damaged=0, truncated=0, corrupt=0, duplicated=0, reordered=0, chunk_errors=0,
+                           chunk_gaps=0, last=frames)
+
 
 class SpaceXfs(Space):
     KIND = "xfs"

@@ -179,7 +179,7 @@ static void standard_output_is_one_stream(void **state)
 	assert_int_equal(settings.config.file_bytes, 0);
 	assert_true(settings.config.min_free_percent == 0.0);
 	wh_settings_free(&settings);
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 7; i++) {
 		config = good();
 		config.output = "-";
 		config.file_seconds = i == 0 ? 60 : 0;
@@ -188,6 +188,7 @@ static void standard_output_is_one_stream(void **state)
 		config.hook_command = i == 3 ? "gzip" : NULL;
 		config.stop_after_files = i == 4 ? 3 : 0;
 		config.on_low_space = i == 5 ? WH_LOW_SPACE_RECYCLE : WH_LOW_SPACE_STOP;
+		config.adopt_files = i == 6;
 		refuse(&config, "standard output");
 	}
 }
@@ -399,6 +400,9 @@ static void what_a_simulation_leaves_out_is_refused(void **state)
 	config.direct_io = WH_DIRECT_IO_OFF;
 	config.on_low_space = WH_LOW_SPACE_RECYCLE;
 	refuse(&config, "--on-low-space");
+	config.on_low_space = WH_LOW_SPACE_STOP;
+	config.adopt_files = true;
+	refuse(&config, "--adopt");
 	config = good();
 	config.simulate = (enum wh_simulation)77;
 	refuse(&config, "--simulate");
@@ -474,6 +478,7 @@ static void rings_share_the_memory(void **state)
 			check_geometry(&config, &geometry);
 			uint64_t ring = (uint64_t)geometry.block_bytes * geometry.block_count;
 			assert_true(ring <= 512 * (uint64_t)MIB);
+			assert_true(ring * (adapters != 0 ? adapters : 1) <= memory / 2);
 			/* No more than a sixteenth of the memory, but for the least that each must have. */
 			if (ring > 4 * (uint64_t)MIB)
 				assert_true(ring * (adapters != 0 ? adapters : 1) <= memory / 16);
@@ -561,6 +566,94 @@ static void rings_leave_half_of_the_memory(void **state)
 		}
 }
 
+static uint64_t ring_of(const struct wh_config *config, const struct wh_ring_geometry *geometry)
+{
+	return (uint64_t)geometry->block_bytes * geometry->block_count * config->fanout;
+}
+
+/* A thousand adapters that come while one is captured: together they take what was meant for all rings, and then the
+ * least for each; never more than half of the memory. */
+static void late_rings_share_what_is_left(void **state)
+{
+	(void)state;
+	for (uint32_t fanout = 1; fanout <= 256; fanout *= 4)
+		for (uint32_t block = 0; block <= MIB; block += 512 * KIB)
+			for (uint64_t memory = GIB; memory <= 1024 * GIB; memory *= 8) {
+				struct wh_config config = good();
+				struct wh_settings settings;
+				struct wh_error error = { 0 };
+				config.fanout = fanout;
+				config.block_bytes = block;
+				take(&config, &settings);
+				if (wh_settings_ring_choose(&settings, 1, memory, &error) != WH_OK) {
+					wh_settings_free(&settings);
+					continue;
+				}
+				uint64_t first = ring_of(&config, &settings.geometry), used = first;
+				uint64_t together = memory / 8 < 2 * GIB ? memory / 8 : 2 * GIB;
+				enum wh_status status = WH_OK;
+				uint32_t count = 0;
+				for (; count < 1000 && status == WH_OK; count++) {
+					struct wh_ring_geometry late;
+					status = wh_settings_ring_late(&settings, 0, used, memory, &late, &error);
+					if (status != WH_OK)
+						break;
+					check_geometry(&config, &late);
+					uint64_t ring = ring_of(&config, &late);
+					assert_true(late.block_bytes <= settings.geometry.block_bytes);
+					assert_true(ring <= first);
+					assert_true(late.block_bytes >= 128 * KIB || ring == first);
+					/* Beyond what is for all, nobody has more than the least. */
+					if (used + ring > together && ring != first)
+						assert_true(ring <= 4 * (uint64_t)MIB ||
+							    ring <= fanout * (MIB + 4 * (uint64_t)block));
+					used += ring;
+					assert_true(used <= memory / 2);
+				}
+				if (status != WH_OK) {
+					assert_int_equal(status, WH_ERR_MEMORY);
+					assert_non_null(strstr(error.text, "-B"));
+				}
+				assert_true(count == 1000 || used > memory / 4);
+				wh_settings_free(&settings);
+			}
+}
+
+static void late_rings(void **state)
+{
+	(void)state;
+	struct wh_config config = good();
+	struct wh_settings settings;
+	struct wh_ring_geometry late;
+	struct wh_error error = { 0 };
+	take(&config, &settings);
+	assert_int_equal(wh_settings_ring_choose(&settings, 1, 64 * GIB, &error), WH_OK);
+	/* As much as there is at the start, while half of what is left is that much; then less and less. */
+	const struct {
+		uint64_t had, used, ring;
+	} cases[] = {
+		{ 0, 512, 512 }, { 0, 1024, 512 },   { 0, 1536, 256 }, { 0, 1792, 128 },
+		{ 0, 2046, 4 },  { 512, 1536, 512 }, { 512, 2048, 4 }, { 8, 0, 8 },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(
+		    wh_settings_ring_late(&settings, cases[i].had * MIB, cases[i].used * MIB, 64 * GIB, &late, &error),
+		    WH_OK);
+		assert_int_equal(ring_of(&config, &late), cases[i].ring * MIB);
+		assert_true(cases[i].ring != 512 || memcmp(&late, &settings.geometry, sizeof(late)) == 0);
+	}
+	wh_settings_free(&settings);
+	/* What was asked for is given, or nothing. */
+	config.ring_bytes = 3 * GIB;
+	take(&config, &settings);
+	assert_int_equal(wh_settings_ring_choose(&settings, 1, 16 * GIB, &error), WH_OK);
+	assert_int_equal(wh_settings_ring_late(&settings, 0, 5 * GIB, 16 * GIB, &late, &error), WH_OK);
+	assert_memory_equal(&late, &settings.geometry, sizeof(late));
+	assert_int_equal(wh_settings_ring_late(&settings, 0, 5 * GIB + 1, 16 * GIB, &late, &error), WH_ERR_MEMORY);
+	assert_non_null(strstr(error.text, "3145728 KiB"));
+	wh_settings_free(&settings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -581,6 +674,8 @@ int main(void)
 		cmocka_unit_test(rings_leave_half_of_the_memory),
 		cmocka_unit_test(fan_out_shares_the_ring),
 		cmocka_unit_test(sizes_that_do_not_fit_together),
+		cmocka_unit_test(late_rings_share_what_is_left),
+		cmocka_unit_test(late_rings),
 	};
 	return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

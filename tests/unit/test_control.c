@@ -206,6 +206,10 @@ static void test_replies(void **state)
 	json_t *refusal = control_refusal("\377");
 	assert_non_null(refusal);
 	json_decref(refusal);
+	static const char failure[] = "{\"ok\":false,\"error\":\"the disk\",\"failed\":true}";
+	assert_int_equal(control_reply_parse(failure, sizeof(failure) - 1, &reply, &message), WH_RESULT_ERROR);
+	assert_string_equal(message.text, "the disk");
+	assert_null(reply);
 
 	static const char *const strange[] = { "", "hello", "[]", "{}", "{\"ok\":1}", "{\"ok\":false}", "{\"ok\":tru" };
 	for (size_t i = 0; i < sizeof(strange) / sizeof(strange[0]); i++) {
@@ -727,19 +731,22 @@ static void test_server_stop(void **state)
 		waiting[i] = dial(fixture);
 		say(waiting[i], "{\"do\":\"stop\",\"wait\":true}\n");
 	}
-	/* One of those who wait goes away. */
+	/* One of those who wait goes away, and one has no more to say, which is not the same. */
 	close(waiting[2]);
+	assert_int_equal(shutdown(waiting[1], SHUT_WR), 0);
 	for (int i = 0; i < 2; i++) {
 		json_t *reply = hear(waiting[i]);
 		assert_non_null(reply);
 		assert_string_equal(json_string_value(json_object_get(reply, "state")), "stopped");
 		assert_string_equal(json_string_value(json_object_get(reply, "stop_reason")), "signal");
+		assert_true(json_is_integer(json_object_get(reply, "result")));
+		assert_int_equal(json_integer_value(json_object_get(reply, "result")), WH_RESULT_OK);
 		json_decref(reply);
 		assert_null(hear(waiting[i]));
 		close(waiting[i]);
 	}
 	char wanted[64];
-	snprintf(wanted, sizeof(wanted), "1 uid %u (process %d) asks", geteuid(), (int)getpid());
+	snprintf(wanted, sizeof(wanted), "3 uid %u (process %d) asks", geteuid(), (int)getpid());
 	int fd = dial(fixture);
 	/* Until it is closed, it tells how it ended, and changes nothing any more. */
 	json_t *reply = exchange(fd, "{\"do\":\"status\"}\n");

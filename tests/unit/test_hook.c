@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,7 +230,7 @@ static void reaping_too_early(void **state)
 	assert_null(hook_reap(fixture));
 }
 
-/* At the end everything that waits is started and nobody waits for it. */
+/* At the end the command is run on everything that waits, and nobody waits for it. */
 static void the_end_leaves_nothing_out(void **state)
 {
 	struct fixture *fixture = *state;
@@ -239,15 +240,63 @@ static void the_end_leaves_nothing_out(void **state)
 	hook_add(fixture, "a");
 	wh_hooks_close(fixture->hooks);
 	fixture->hooks = NULL;
-	/* All three hang on the FIFO, or will. Lines for all of them, kept there by an open end of our own. */
+	/* Two hang on the FIFO, or will; the third does later. Lines for all, kept there by an open end of our own. */
 	int fd = open(fixture->fifo, O_RDWR | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, "go\ngo\ngo\n", 9), 9);
-	for (int left = 3; left > 0; left--)
+	for (int left = 2; left > 0; left--)
 		assert_true(waitpid(-1, NULL, 0) > 0);
 	close(fd);
 	check_log(fixture, "a\na\na\n");
 	wh_hooks_close(NULL);
+}
+
+/* However many they are, a shell sees to all, in order, whatever one of them does. */
+static void the_end_is_no_crowd(void **state)
+{
+	enum { FILES = 40 };
+	struct fixture *fixture = *state;
+	char expected[TEXT_BYTES] = "";
+	hooks_open(fixture, "case $1 in first) ;; *) echo \"$1\" >> $LOG;; esac; exit 1");
+	hook_add(fixture, "first");
+	for (int i = 0; i < FILES; i++) {
+		char path[32];
+		snprintf(path, sizeof(path), "a \"b\" '$%d", i);
+		hook_add(fixture, path);
+		snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected), "%s\n", path);
+	}
+	wh_hooks_close(fixture->hooks);
+	fixture->hooks = NULL;
+	assert_true(waitpid(-1, NULL, 0) > 0);
+	assert_true(waitpid(-1, NULL, 0) > 0);
+	assert_int_equal(waitpid(-1, NULL, 0), -1);
+	check_log(fixture, expected);
+}
+
+/* A command that hangs for weeks does not fill the memory, and what it is not run on is told. */
+static void those_that_wait_are_bounded(void **state)
+{
+	struct fixture *fixture = *state;
+	struct wh_error error;
+	hooks_open(fixture, "read word < $FIFO");
+	for (int i = 0; i <= WH_HOOKS_WAITING_MOST; i++)
+		hook_add(fixture, "waits");
+	assert_int_equal(wh_hooks_add(fixture->hooks, "left-out", &error), WH_ERR_MEMORY);
+	assert_non_null(strstr(error.text, "left-out"));
+	fifo_pass(fixture);
+	assert_null(hook_reap(fixture));
+	hook_add(fixture, "has room again");
+	wh_hooks_close(fixture->hooks);
+	fixture->hooks = NULL;
+	/* All of them hang, each in a process group of its own; nothing of them is wanted any more. */
+	FILE *children = fopen("/proc/thread-self/children", "re");
+	assert_non_null(children);
+	for (int child; fscanf(children, "%d", &child) == 1;) {
+		while (kill(-child, SIGKILL) != 0)
+			sched_yield();
+		assert_int_equal(waitpid(child, NULL, 0), child);
+	}
+	fclose(children);
 }
 
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, fixture_make, fixture_drop)
@@ -259,6 +308,7 @@ int main(void)
 		WITH_FIXTURE(place_in_the_world),         WITH_FIXTURE(failures_are_told),
 		WITH_FIXTURE(a_command_that_is_none),     WITH_FIXTURE(reaping_too_early),
 		WITH_FIXTURE(the_end_leaves_nothing_out), WITH_FIXTURE(process_group_of_its_own),
+		WITH_FIXTURE(the_end_is_no_crowd),        WITH_FIXTURE(those_that_wait_are_bounded),
 	};
 	return cmocka_run_group_tests_name("hook", tests, NULL, NULL);
 }

@@ -12,12 +12,15 @@
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "metrics_address.h"
 #include "metrics_server.h"
 #include "metrics_text.h"
 
@@ -439,6 +442,7 @@ static void other_addresses_are_refused(void **state)
 	longest[sizeof(longest) - 1] = '\0';
 	memcpy(longest + sizeof(longest) - 5, ":981", 4);
 	assert_int_equal(metrics_address_parse(longest, &address, &message), WH_RESULT_USAGE);
+	assert_non_null(strstr(message.text, "give an address in numbers"));
 	longest[0] = '[';
 	longest[sizeof(longest) - 6] = ']';
 	assert_int_equal(metrics_address_parse(longest, &address, &message), WH_RESULT_USAGE);
@@ -452,9 +456,21 @@ struct served {
 	struct metrics_server *server;
 };
 
+/* Who comes at once is told of a capture that is only about to begin. */
+static void *look_until_its_end(void *context)
+{
+	struct wh_statistics sum = { .stop_reason = WH_STOP_NONE };
+	while (sum.stop_reason == WH_STOP_NONE) {
+		wh_capture_statistics(context, &sum);
+		sched_yield();
+	}
+	return NULL;
+}
+
 /* A capture of made-up frames that has come to its end, and a server that tells of it. */
 static int serve(void **state)
 {
+	pthread_t watcher;
 	static struct served served;
 	char output[96];
 	struct wh_config config;
@@ -475,7 +491,8 @@ static int serve(void **state)
 	config.cpus = WH_CPUS_NONE;
 	if (wh_capture_open(&config, &served.capture, &message) != WH_RESULT_OK ||
 	    metrics_server_open("0", served.capture, &served.server, &message) != WH_RESULT_OK ||
-	    wh_capture_start(served.capture, &message) != WH_RESULT_OK ||
+	    pthread_create(&watcher, NULL, look_until_its_end, served.capture) != 0 ||
+	    wh_capture_start(served.capture, &message) != WH_RESULT_OK || pthread_join(watcher, NULL) != 0 ||
 	    wh_capture_wait(served.capture, &message) != WH_RESULT_OK) {
 		print_message("%s\n", message.text);
 		return -1;

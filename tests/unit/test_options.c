@@ -64,6 +64,16 @@ static void check_bad(const char *text, const char *part)
 
 #define BASE "-i eth0 -w x.pcapng "
 
+/* An address is no path, whatever it ends with: what is wrong with it, the server knows. */
+static void test_metrics(void **state)
+{
+	(void)state;
+	struct line line;
+	parse_good(&line, BASE "--metrics 127.0.0.1:9817/");
+	assert_string_equal(line.options.metrics, "127.0.0.1:9817/");
+	options_free(&line.options);
+}
+
 static void test_defaults(void **state)
 {
 	(void)state;
@@ -132,12 +142,14 @@ static void test_every_option_long(void **state)
 	assert_true(line.options.quiet);
 	options_free(&line.options);
 
-	parse_good(&line,
-		   "-i eth0 -w x --min-free 12.5% --on-low-space recycle --format pcap-ns --per-interface --fanout 4 "
-		   "--cpus 0,2-3 --block-size 1MiB --block-timeout 20 --direct-io off --stats-file s.json "
-		   "--filter-file f --verbose");
+	parse_good(
+	    &line,
+	    "-i eth0 -w x --min-free 12.5% --on-low-space recycle --adopt --format pcap-ns --per-interface --fanout 4 "
+	    "--cpus 0,2-3 --block-size 1MiB --block-timeout 20 --direct-io off --stats-file s.json "
+	    "--filter-file f --verbose");
 	assert_true(config->min_free_percent == 12.5);
 	assert_int_equal(config->on_low_space, WH_LOW_SPACE_RECYCLE);
+	assert_true(config->adopt_files);
 	assert_int_equal(config->format, WH_FORMAT_PCAP_NS);
 	assert_true(config->per_interface);
 	assert_int_equal(config->fanout, 4);
@@ -449,6 +461,11 @@ static void test_bad_values(void **state)
 		{ "--stats-file -", "--stats-file: the statistics need a file" },
 		{ "--stats-file ''", "--stats-file: the value is empty" },
 		{ "--stats-file dir/", "is a directory" },
+		{ "--control ''", "--control: the value is empty" },
+		{ "--control dir/", "is a directory" },
+		{ "--metrics ''", "--metrics: the value is empty" },
+		{ "--metrics -q", "looks like an option" },
+		{ "--profile dir/", "is a directory" },
 		{ "-w ''", "-w: the value is empty" },
 		{ "-w dir/", "is a directory" },
 		{ "-w -C", "looks like an option" },
@@ -597,6 +614,9 @@ static void test_standard_output(void **state)
 	check_bad("-i eth0 -w - -z gzip", "-w - closes no files");
 	check_bad("-i eth0 -w - --per-interface", "-w - is one stream");
 	check_bad("-i eth0 -w - --on-low-space recycle", "-w - has no old files");
+	check_bad("-i eth0 -w - --adopt", "leave out --adopt");
+	check_bad("--simulate no-disk -i eth0 --adopt", "leave out --adopt");
+	check_bad("--simulate no-nic -w x --adopt", "leave out --adopt");
 	check_bad("-i eth0 -w - -a files:3", "-w - makes no files");
 }
 
@@ -639,6 +659,7 @@ static void test_help(void **state)
 		"-W, --keep-files",
 		"--min-free",
 		"--on-low-space",
+		"--adopt",
 		"--format",
 		"--per-interface",
 		"--fanout",
@@ -680,6 +701,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_metrics),
 		cmocka_unit_test(test_every_option_short),
 		cmocka_unit_test(test_every_option_long),
 		cmocka_unit_test(test_choices),
