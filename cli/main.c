@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 /*
@@ -123,6 +124,37 @@ static bool is_set_id(void)
 	return getuid() != geteuid() || getgid() != getegid();
 }
 
+/* Whether VARIABLE, "NAME=value", is one by which nobody is told to load anything. */
+static bool is_harmless(const char *variable)
+{
+	static const char *const names[] = {
+		"PATH=",    "HOME=", "USER=", "LOGNAME=",       "SHELL=",        "PWD=",           "TERM=",
+		"COLUMNS=", "TZ=",   "LANG=", "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC=",
+	};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strncmp(variable, names[i], strlen(names[i])) == 0)
+			return true;
+	}
+	return strncmp(variable, "LC_", 3) == 0;
+}
+
+/*
+ * With file capabilities, whoever may run the program must not have code of his own run in it. The C library passes
+ * over LD_PRELOAD and its like then; hwloc loads what HWLOC_PLUGINS_PATH names, and other libraries may do so one day.
+ * Commands of -z get no more of it either.
+ */
+static void reduce_environment(void)
+{
+	if (getauxval(AT_SECURE) == 0 || environ == NULL)
+		return;
+	char **kept = environ;
+	for (char **each = environ; *each != NULL; each++) {
+		if (is_harmless(*each))
+			*kept++ = *each;
+	}
+	*kept = NULL;
+}
+
 int main(int argc, char **argv)
 {
 	keep_standard_descriptors();
@@ -132,6 +164,7 @@ int main(int argc, char **argv)
 		      stderr);
 		return WH_RESULT_USAGE;
 	}
+	reduce_environment();
 	int status;
 	if (run_other(argc, argv, &status))
 		return status;

@@ -255,7 +255,8 @@ static int open_trusted(const char *path, struct wh_message *message)
 	/* Not blocking, so that a pipe without a writer is refused and not waited for. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd == -1)
-		return refuse_file(message, path, "cannot be opened: %s", strerror(errno));
+		return refuse_file(message, path, "cannot be opened: %s%s", strerror(errno),
+				   errno == EACCES ? "; whoever captures must be able to read it" : "");
 	struct stat found;
 	int result = fd;
 	if (fstat(fd, &found) != 0)
@@ -396,7 +397,10 @@ static bool take_option(const struct profile_entry *entry, const struct option_r
 		if (!on)
 			return true;
 	}
-	if (!row->parse(options, row, row->argument != NULL ? entry->value : NULL, message))
+	/* Without its letter, so that the parser's words are about the name that is in the profile. */
+	struct option_row named = *row;
+	named.letter = '\0';
+	if (!row->parse(options, &named, row->argument != NULL ? entry->value : NULL, message))
 		return false;
 	options->given |= UINT64_C(1) << id;
 	return true;

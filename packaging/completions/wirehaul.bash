@@ -67,7 +67,7 @@ _wirehaul_value() {
 _wirehaul() {
 	local options="-i --interface -r --read -F --filter-file -s --snapshot-length -p --no-promiscuous -Q --direction
 		-w --write -C --file-size -G --file-seconds -W --keep-files --format --per-interface -z --hook -Z --user
-		-c --count -a --autostop --min-free --on-low-space --stats-file -q --quiet -v --verbose -B --ring-kib
+		-c --count -a --autostop --min-free --on-low-space --adopt --stats-file -q --quiet -v --verbose -B --ring-kib
 		--fanout --cpus --block-size --block-timeout --direct-io --simulate --profile --control --metrics
 		-D --list-interfaces -h --help -V --version"
 	local commands="status rotate stop mark verify repair doctor"

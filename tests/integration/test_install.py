@@ -111,6 +111,13 @@ class Install(case.Case):
         self.assertIn(os.path.join(package, "wirehaulConfig.cmake"), cmake)
         self.assertEqual(rig.run(os.path.join(self.prefix, "bin/wirehaul"), "-V").stdout, f"wirehaul {version}\n")
 
+    def test_bound_at_the_start(self):
+        """No symbol is looked up later, and what holds their addresses is read-only."""
+        rig.need("readelf")
+        for path in (os.path.join(self.prefix, "bin/wirehaul"), self.only("libwirehaul.so")):
+            self.assertIn(" NOW", rig.run("readelf", "-d", path).stdout)
+            self.assertIn("GNU_RELRO", rig.run("readelf", "-lW", path).stdout)
+
     def test_command_stands_alone(self):
         needed = self.dependencies(os.path.join(self.prefix, "bin/wirehaul"))
         self.assertFalse([name for name in needed if "wirehaul" in name])

@@ -7,6 +7,7 @@ are installed, so that dpkg checks what the new ones depend on. It goes away wit
 """
 
 import contextlib
+import fcntl
 import glob
 import json
 import os
@@ -27,6 +28,7 @@ import case
 import rig
 import unit as units
 from listener import Listener
+from machine import Machine
 
 SOURCE = Path(__file__).resolve().parents[2]
 UNIT = "/lib/systemd/system/wirehaul@.service"
@@ -40,6 +42,15 @@ min-free = 1
 stats-file = stats.json
 """
 
+
+# What a test cannot wait for, and no core files. Otherwise the unit is as it is installed.
+QUICKER = """[Service]
+WatchdogSec=4
+RestartSec=200ms
+TimeoutStartSec=20
+TimeoutStopSec=20
+LimitCORE=0
+"""
 
 DEBIAN = {"cpack": "cmake", "dpkg-deb": "dpkg", "dpkg-shlibdeps": "dpkg-dev", "file": "file", "chroot": "coreutils",
           "systemd-analyze": "systemd", "man": "man-db", "mandoc": "mandoc", "lintian": "lintian", "dpkg": "dpkg"}
@@ -57,11 +68,12 @@ class System(rig.Mount):
 
     def __init__(self, scratch):
         need("dpkg", "chroot")
-        above = rig.Tmpfs(scratch, 500)
+        self._above = rig.Tmpfs(scratch, 500)
+        above = self._above.path
         for name in ("upper", "work"):
-            os.mkdir(os.path.join(above.path, name))
-        super().__init__(scratch, "-t", "overlay", "-o",
-                         f"lowerdir=/,upperdir={above.path}/upper,workdir={above.path}/work", rig.PREFIX)
+            os.mkdir(os.path.join(above, name))
+        super().__init__(scratch, "-t", "overlay", "-o", f"lowerdir=/,upperdir={above}/upper,workdir={above}/work",
+                         rig.PREFIX)
         # Not what is mounted over this machine's root directory.
         for name in ("proc", "sys", "dev"):
             os.makedirs(os.path.join(self.path, name), exist_ok=True)
@@ -74,6 +86,10 @@ class System(rig.Mount):
                      "var/lib/man-db/auto-update"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.inside(name))
+
+    def _undo(self):
+        super()._undo()
+        self._above.close()
 
     def inside(self, name):
         return os.path.join(self.path, str(name).lstrip("/"))
@@ -302,6 +318,93 @@ class Package(case.Case):
             service = self.service("-w", place)
             self.assertEqual(service.wait(20), 2, service.stderr())
             self.assertRegex(service.stderr(), r"(?i)read-only|permission")
+
+    def boot(self, profile=PROFILE):
+        """The package on a system that is booted, with one profile."""
+        system = self.enterContext(System(self.scratch))
+        shutil.copy(self.packages["wirehaul"], system.inside("var/tmp"))
+        system.run("dpkg", "--install", f"/var/tmp/{os.path.basename(self.packages['wirehaul'])}")
+        Path(system.inside(f"etc/wirehaul/{INSTANCE}.conf")).write_text(profile, encoding="ascii")
+        machine = self.enterContext(Machine(system.path, self.net.right))
+        dropin = Path(system.inside(f"etc/systemd/system/wirehaul@{INSTANCE}.service.d"))
+        dropin.mkdir()
+        (dropin / "quicker.conf").write_text(QUICKER, encoding="ascii")
+        machine.control("daemon-reload")
+        return system, machine
+
+    @staticmethod
+    def files(system, but=()):
+        """The capture files of all runs, in the order of their names; but not these."""
+        return sorted(set(glob.glob(system.inside(f"var/lib/wirehaul/{INSTANCE}/*.pcapng"))) - set(but))
+
+    def test_systemd(self):
+        """With systemd as the first process: up when it captures, started again when it stands still and ends by the
+        watchdog, with a chain of its own and all there was before as it was; it ends as asked by either command."""
+        self.net = self.pair()
+        system, machine = self.boot()
+        unit, slow = f"wirehaul@{INSTANCE}", self.options.slow
+        machine.control("start", unit)
+        # It was told to be up: whatever is sent from now on is captured.
+        self.blast(self.net.left, self.net.LEFT, count=2000, size=SIZE).result()
+        machine.wait(unit, 10 * slow, ActiveState="active", SubState="running", NRestarts=0)
+        self.assertRegex(machine.show(unit, "StatusText")["StatusText"], r"^[\d,]+ frames, .* 0 dropped")
+
+        def status():
+            return json.loads(machine.run("wirehaul", "status", "--json", "--control", INSTANCE).stdout)
+
+        rig.wait_for(lambda: status()["frames_written"] == 2000, 10 * slow, "all is written")
+        first = self.files(system)
+        before = [Path(path).read_bytes() for path in first]
+        machine.control("kill", "--kill-who=main", "--signal=STOP", unit)
+        machine.wait(unit, 20 * slow, ActiveState="active", SubState="running", NRestarts=1)
+        self.assertEqual([Path(path).read_bytes() for path in first], before)
+        self.blast(self.net.left, self.net.LEFT, count=3000, size=SIZE).result()
+        machine.run("wirehaul", "stop", "--control", INSTANCE)
+        machine.wait(unit, 10 * slow, ActiveState="inactive", Result="success", ExecMainStatus=0)
+        second = self.files(system, first)
+        # Once more, and a new file by way of the unit.
+        machine.control("start", unit)
+        machine.control("reload", unit)
+        rig.wait_for(lambda: status()["files"] == 2, 10 * slow, "a new file is begun")
+        machine.control("stop", unit)
+        machine.wait(unit, 10 * slow, ActiveState="inactive", Result="success", ExecMainStatus=0, NRestarts=0)
+        # The last file of the one that was ended is not closed, and nothing else is wrong with it.
+        counted = self.count(first, size=SIZE, count=2000)
+        self.assertNumbers(counted, ours=2000, distinct=2000, missing=0, duplicated=0, damaged=0, corrupt=0)
+        self.assertComplete(self.count(second, size=SIZE, count=3000), 3000)
+        self.assertEqual(len(self.files(system, first + second)), 2)
+        user = units.user_in(system.path, "wirehaul")
+        for path in self.files(system):
+            found = os.stat(path)
+            self.assertEqual((found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)),
+                             (user.pw_uid, user.pw_gid, 0o600))
+        self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(first[0])).st_mode), 0o750)
+
+    def test_systemd_tries_again(self):
+        """What keeps it from starting may pass: an adapter that is not there yet; a directory that is still another's,
+        as of a process that waits for a disk that hangs, and which even SIGKILL does not end before that is back.
+        An upgrade lets it run; without the package it ends in order."""
+        self.net = self.pair()
+        system, machine = self.boot(PROFILE.replace("= wb", "= wc"))
+        unit = f"wirehaul@{INSTANCE}"
+        self.assertNotEqual(machine.control("start", unit, check=False).returncode, 0)
+        self.net.right.ip("link", "add", "name", "wc", "type", "veth", "peer", "name", "wd")
+        for name in ("wc", "wd"):
+            self.net.right.ip("link", "set", name, "up")
+        machine.wait(unit, 10 * self.options.slow, ActiveState="active", SubState="running")
+        machine.control("stop", unit)
+        directory = os.open(system.inside(f"var/lib/wirehaul/{INSTANCE}"), os.O_RDONLY)
+        self.addCleanup(os.close, directory)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        self.assertNotEqual(machine.control("start", unit, check=False).returncode, 0)
+        fcntl.flock(directory, fcntl.LOCK_UN)
+        machine.wait(unit, 10 * self.options.slow, ActiveState="active", SubState="running")
+        process = machine.show(unit, "MainPID")
+        machine.run("dpkg", "--install", f"/var/tmp/{os.path.basename(self.packages['wirehaul'])}")
+        self.assertEqual(machine.show(unit, "MainPID", "ActiveState"), {**process, "ActiveState": "active"})
+        machine.run("dpkg", "--remove", "wirehaul")
+        self.assertEqual(machine.show(unit, "ActiveState", "Result"), {"ActiveState": "inactive", "Result": "success"})
+        self.assertSound(self.count(self.files(system)[-1:]))
 
     def test_completions_agree(self):
         """Both completions offer each option of --help, and nothing else; their files are read by their shells."""

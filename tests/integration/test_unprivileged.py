@@ -149,10 +149,37 @@ class Capabilities(Unprivileged):
     def test_too_many_file_capabilities(self):
         """What the program was given beyond its need is not kept."""
         self.give("cap_net_raw,cap_sys_admin,cap_dac_override,cap_setuid")
-        capture = self.start()
-        self.assertKeeps(capture, NET_RAW)
+        # With -Z, to stay who one is, no more than without.
+        for options in ((), ("-Z", NOBODY)):
+            with self.subTest(options=options):
+                capture = self.start(*options, directory=self.folder(f"out{len(options)}", self.user.pw_uid, 0o755))
+                self.assertKeeps(capture, NET_RAW)
+                self.send()
+                self.finish(capture)
+
+    PLUGIN = """#include <fcntl.h>
+__attribute__((constructor)) static void loaded(void) { creat(TOLD, 0644); }
+"""
+
+    def test_library_of_a_stranger(self):
+        """Whoever may run the program has no code of his own run with its capabilities: variables from which libraries
+        take the names of others to load are gone. What a command of -z may need is not."""
+        rig.need("cc")
+        self.give()
+        told, shown = os.path.join(self.output, "told"), os.path.join(self.output, "shown")
+        plugins = self.folder("plugins", self.user.pw_uid, 0o755)
+        rig.run("cc", "-shared", "-fPIC", f'-DTOLD="{told}"', "-x", "c", "-o", f"{plugins}/hwloc_mine.so", "-",
+                input=self.PLUGIN)
+        capture = self.start("-z", f"env > {shown}; true", env={"PATH": os.environ["PATH"], "LC_ALL": "C",
+                                                                "HWLOC_PLUGINS_PATH": plugins})
         self.send()
         self.finish(capture)
+        self.assertFalse(os.path.exists(told))
+        rig.wait_for(lambda: os.path.exists(shown) and "PATH=" in Path(shown).read_text(encoding="utf-8"),
+                     10 * self.options.slow, "the command has run")
+        names = set(re.findall(r"(?m)^(\w+)=", Path(shown).read_text(encoding="utf-8")))
+        self.assertLessEqual({"PATH", "LC_ALL"}, names)
+        self.assertLessEqual(names, {"PATH", "LC_ALL", "PWD", "OLDPWD", "SHLVL", "_"})
 
     def test_locked_memory(self):
         """CAP_IPC_LOCK, which spares a limit on locked memory, is kept where it was given."""
@@ -394,7 +421,8 @@ for attempt in range(4):
                                  f"hook = touch {ran}\nautostop = duration:1\n", encoding="ascii")
         run = [*self.net.right.prefix, *self.nobody(), self.wirehaul, "--profile", profile]
         for owner, mode, word in ((STRANGER, 0o644, "another user"), (0, 0o664, "written by others"),
-                                  (0, 0o646, "written by others"), (self.user.pw_uid, 0o666, "written by others")):
+                                  (0, 0o646, "written by others"), (self.user.pw_uid, 0o666, "written by others"),
+                                  (0, 0o600, "must be able to read it")):
             os.chown(profile, owner, 0)
             os.chmod(profile, mode)
             done = rig.run(*run, check=False)

@@ -159,7 +159,7 @@ def default_scratch(programs):
 def sweep(directory, dead=None):
     """Removes what killed runs left: processes in their cgroups, limits, mounts and directories under DIRECTORY and
     PUBLIC, namespaces. DEAD: a run that was killed but whose process may not be buried yet."""
-    for controller in ("", "blkio", "cpuacct", "memory"):
+    for controller in ("", "unified", "blkio", "cpuacct", "memory"):
         for group in glob.glob(os.path.join("/sys/fs/cgroup", controller, PREFIX + "*")):
             if _is_stale(os.path.basename(group), dead):
                 _sweep_cgroup(group)
@@ -186,12 +186,13 @@ def _sweep_cgroup(path):
         DeviceLimit.lift(limit.group(1))
     end = time.monotonic() + 5
     while os.path.isdir(path) and time.monotonic() < end:
-        with contextlib.suppress(OSError), open(os.path.join(path, "cgroup.procs"), encoding="ascii") as file:
-            for pid in file.read().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            os.rmdir(path)
+        for each, _, _ in os.walk(path, topdown=False):
+            with contextlib.suppress(OSError), open(os.path.join(each, "cgroup.procs"), encoding="ascii") as file:
+                for pid in file.read().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                os.rmdir(each)
         time.sleep(0.01)
 
 

@@ -117,8 +117,9 @@ static void test_empty(void **state)
 static void test_values_are_checked(void **state)
 {
 	(void)state;
-	check_bad("interface = eth0\nfile-size = huge\n", 2, "-C: ");
-	check_bad("file-size =\n", 1, "-C: ");
+	/* By the name that is there, not by the letter that an option may have. */
+	check_bad("interface = eth0\nfile-size = huge\n", 2, "lan.conf:2: --file-size: ");
+	check_bad("file-size =\n", 1, "lan.conf:1: --file-size: ");
 	check_bad("write =\n", 1, "the value is empty");
 	check_bad("\nwrite = --quiet\n", 2, "looks like an option");
 	check_bad("quiet = perhaps\n", 1, "yes or no");
