@@ -51,10 +51,12 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 
 static int refuse_option(int found, char **argv)
 {
+	char word[64];
+	option_wrong(argv, word, sizeof(word));
 	if (found == ':')
 		complain("repair: a value is missing; -o takes the name of the new file");
 	else
-		complain("repair: %.60s is no option of it; wirehaul repair --help lists them all", argv[optind - 1]);
+		complain("repair: %s is no option of it; wirehaul repair --help lists them all", word);
 	return WH_RESULT_USAGE;
 }
 
@@ -113,9 +115,10 @@ static void print_made(const char *path, const char *out, const struct wh_file_c
 	else
 		snprintf(line, sizeof(line), "%s: repaired in its place", path);
 	text_clean(line, false);
-	printf("%s: %s, %s frames", line, wh_file_health_name(made->health), text_count(made->frames).s);
+	printf("%s: %s, %s frame%s", line, wh_file_health_name(made->health), text_count(made->frames).s,
+	       made->frames == 1 ? "" : "s");
 	if (made->chunks > 0)
-		printf(" in %s chunks", text_count(made->chunks).s);
+		printf(" in %s chunk%s", text_count(made->chunks).s, made->chunks == 1 ? "" : "s");
 	if (made->what[0] != '\0')
 		printf("; %s", made->what);
 	putchar('\n');
@@ -278,9 +281,10 @@ static enum wh_result repair_one(const char *path, const struct repair_options *
 		return repair_as(path, options->output, options);
 	struct wh_file_check check;
 	struct wh_message message = { "" };
-	if (wh_file_verify(path, &check, &message) != WH_RESULT_OK) {
+	enum wh_result result = wh_file_verify(path, &check, &message);
+	if (result != WH_RESULT_OK) {
 		complain("%s", message.text);
-		return WH_RESULT_USAGE;
+		return result;
 	}
 	if (check.health == WH_FILE_WHOLE) {
 		if (!options->quiet) {

@@ -43,6 +43,16 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 	fprintf(stderr, "wirehaul: %s\n", line);
 }
 
+void option_wrong(char **argv, char *text, size_t size)
+{
+	const char *word = argv[optind - 1];
+	/* Of several letters in a word, the word may be the next one still. */
+	if (optopt == 0 || (strncmp(word, "--", 2) == 0 && strchr(word, '=') != NULL))
+		snprintf(text, size, "%.60s", word);
+	else
+		snprintf(text, size, "-%c", optopt);
+}
+
 /* Reads the options. Returns -1 to go on, or the exit status. */
 static int options_read(int argc, char **argv, struct verify_options *options)
 {
@@ -53,6 +63,7 @@ static int options_read(int argc, char **argv, struct verify_options *options)
 	optind = 0; /* getopt begins anew */
 	opterr = 0;
 	int found;
+	char word[64];
 	while ((found = getopt_long(argc, argv, "qh", names, NULL)) != -1) {
 		switch (found) {
 		case 'q':
@@ -65,8 +76,8 @@ static int options_read(int argc, char **argv, struct verify_options *options)
 			fputs(help, stdout);
 			return EXIT_WHOLE;
 		default:
-			complain("verify: %.60s is no option of it; wirehaul verify --help lists them all",
-				 argv[optind - 1]);
+			option_wrong(argv, word, sizeof(word));
+			complain("verify: %s is no option of it; wirehaul verify --help lists them all", word);
 			return EXIT_UNREAD;
 		}
 	}
@@ -99,6 +110,8 @@ static void line_print(const struct verified *file)
 		printf(", %s chunk%s missing", text_count(check->chunks_missing).s, plural(check->chunks_missing));
 	if (check->chunks_damaged > 0)
 		printf(", %s damaged", text_count(check->chunks_damaged).s);
+	if (check->frames_missing > 0)
+		printf(", %s frame%s missing", text_count(check->frames_missing).s, plural(check->frames_missing));
 	if (check->dropped > 0)
 		printf(", %s dropped while capturing", text_count(check->dropped).s);
 	if (check->what[0] != '\0')
@@ -173,6 +186,8 @@ static json_t *json_file(const struct verified *file)
 		failed |= json_object_set_new(object, "chunks", json_count(check->chunks));
 		failed |= json_object_set_new(object, "chunks_missing", json_count(check->chunks_missing));
 		failed |= json_object_set_new(object, "chunks_damaged", json_count(check->chunks_damaged));
+		failed |= json_object_set_new(object, "frames_missing", json_count(check->frames_missing));
+		failed |= json_object_set_new(object, "repaired", json_boolean(check->repaired));
 		failed |= json_object_set_new(object, "dropped", json_count(check->dropped));
 		failed |= json_object_set_new(object, "interfaces", json_count(check->interfaces));
 		failed |= json_object_set_new(object, "first_ns", json_time(check->first_ns));
@@ -212,11 +227,14 @@ static bool json_print(const struct verified *files, size_t count, const struct 
 	failed |= json_object_set_new(object, "whole", json_boolean(whole));
 	failed |= json_object_set_new(object, "files", list);
 	failed |= json_object_set_new(object, "gaps", missing);
-	if (failed == 0)
-		failed = json_dumpf(object, stdout, JSON_INDENT(1));
-	putchar('\n');
+	/* As a text first: what cannot be written is another matter, and seen at the end. */
+	char *text = failed == 0 ? json_dumps(object, JSON_INDENT(1)) : NULL;
 	json_decref(object);
-	return failed == 0;
+	if (text == NULL)
+		return false;
+	puts(text);
+	free(text);
+	return true;
 }
 
 /* ---- the command ---- */

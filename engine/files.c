@@ -32,6 +32,8 @@ static void check_fill(struct wh_file_check *check, const struct wh_inspection *
 		.first_ns = found->first_ns,
 		.last_ns = found->last_ns,
 		.interfaces = found->interfaces,
+		.repaired = found->repaired,
+		.frames_missing = found->frames_missing,
 	};
 	snprintf(check->format, sizeof(check->format), "%s", formats[found->format]);
 	snprintf(check->what, sizeof(check->what), "%s", found->what);
@@ -51,8 +53,7 @@ enum wh_result wh_file_verify(const char *path, struct wh_file_check *check, str
 	struct wh_error error = { .text = "" };
 	enum wh_status status = wh_inspect_file(path, &found, &error);
 	check_fill(check, &found);
-	/* There is no configuration that could be wrong: it cannot be read. */
-	return result_of(status == WH_ERR_INPUT ? WH_ERR_SYSTEM : status, &error, message);
+	return result_of(status, &error, message);
 }
 
 enum wh_result wh_file_repair(const char *path, const char *out, struct wh_file_check *check,

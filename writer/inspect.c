@@ -135,6 +135,7 @@ static void blocks_take(struct wh_walker *walker, uint64_t *at)
 	if (wh_walker_ended(walker))
 		return;
 	wh_walker_count(walker, &tally);
+	section->loose_frames = wh_sum(section->loose_frames, tally.frames);
 	if (tally.frames > 0 || tally.described > 0 || tally.statistics)
 		section->closed = tally.statistics;
 	if (*at > from) {
@@ -195,20 +196,25 @@ static bool is_pcap(struct wh_walker *walker, bool *nanoseconds)
 static const char *pcap_record(struct wh_walker *walker, uint64_t at, bool nanoseconds, bool *cut, uint64_t *length,
 			       uint64_t *ns)
 {
-	const struct wh_described *file = &walker->section.interfaces[0];
+	static const uint8_t zeros[WH_PCAP_RECORD_HEADER];
 	bool swapped = walker->section.swapped;
 	const uint8_t *record = wh_window_at(&walker->window, at, WH_PCAP_RECORD_HEADER);
 	*cut = record == NULL;
 	if (record == NULL)
 		return "the file ends within a record";
+	/* A hole, which may be terabytes long; readers take it for empty frames of 1970. */
+	if (memcmp(record, zeros, sizeof(zeros)) == 0)
+		return "there are zeros instead of a record";
 	uint64_t fraction = (uint64_t)wh_get32(swapped, record + 4) * (nanoseconds ? 1 : 1000);
 	uint32_t captured = wh_get32(swapped, record + 8);
 	if (fraction >= WH_NS_PER_SECOND)
 		return "a record has more than a second of fraction";
 	if (captured > wh_get32(swapped, record + 12))
 		return "a frame is longer than it was on the wire";
-	if ((file->snapshot != 0 && captured > file->snapshot) || captured > WH_BLOCK_MOST - WH_PCAP_RECORD_HEADER)
-		return "a frame is longer than the snapshot length";
+	/* Beyond the file's own snapshot length readers do read, and some programs write. */
+	bool is_long = captured > WH_SNAPSHOT_MOST && !wh_inspect_takes_long(walker->section.interfaces[0].link_type);
+	if (is_long || captured > WH_BLOCK_MOST - WH_PCAP_RECORD_HEADER)
+		return "a frame is longer than any reader takes";
 	*length = WH_PCAP_RECORD_HEADER + (uint64_t)captured;
 	*ns = wh_ns_from_parts(wh_get32(swapped, record), (uint32_t)fraction);
 	*cut = *length > walker->window.size - at;
@@ -284,6 +290,23 @@ static bool is_beginning(struct wh_walker *walker)
 	return false;
 }
 
+/* Why a file that is none that is known may be none, as far as its first bytes tell. */
+static const char *foreign_what(struct wh_walker *walker)
+{
+	static const struct {
+		uint8_t length, magic[6];
+	} packers[] = { { 2, { 0x1F, 0x8B } },
+			{ 3, { 'B', 'Z', 'h' } },
+			{ 4, { 0x28, 0xB5, 0x2F, 0xFD } },
+			{ 4, { 0x04, 0x22, 0x4D, 0x18 } },
+			{ 6, { 0xFD, '7', 'z', 'X', 'Z', 0 } } };
+	const uint8_t *bytes = wh_window_at(&walker->window, 0, sizeof(packers[0].magic));
+	for (size_t i = 0; bytes != NULL && i < sizeof(packers) / sizeof(packers[0]); i++)
+		if (memcmp(bytes, packers[i].magic, packers[i].length) == 0)
+			return "it is compressed: unpack it first";
+	return "it is no capture file";
+}
+
 static void walk(struct wh_walker *walker)
 {
 	struct wh_inspection *found = walker->found;
@@ -304,7 +327,7 @@ static void walk(struct wh_walker *walker)
 		if (begins)
 			found->format = WH_CAPTURE_PCAPNG;
 		else if (found->items == 0)
-			wh_walker_worsen(walker, WH_HEALTH_FOREIGN, "it is no capture file");
+			wh_walker_worsen(walker, WH_HEALTH_FOREIGN, "%s", foreign_what(walker));
 	}
 }
 
@@ -335,6 +358,7 @@ enum wh_status wh_inspect(const struct wh_inspect_source *source, const struct w
 	walker->found = found;
 	walker->error = error;
 	walker->strays_left = WH_INSPECT_STRAYS;
+	walker->strangers_left = WH_INSPECT_STRANGERS;
 	walk(walker);
 	found->ours = walker->section.ours || found->chunks > 0;
 	if (!walker->reader_stopped)
@@ -348,20 +372,43 @@ enum wh_status wh_inspect(const struct wh_inspect_source *source, const struct w
 	return status;
 }
 
+static enum wh_status is_ordinary(const struct stat *about, const char *path, struct wh_error *error)
+{
+	if (S_ISDIR(about->st_mode))
+		return wh_error_set(error, WH_ERR_INPUT, "%s is a directory: name the files in it", path);
+	if (!S_ISREG(about->st_mode))
+		return wh_error_set(error, WH_ERR_INPUT, "%s is no ordinary file: copy it to one first", path);
+	return WH_OK;
+}
+
+/* REASON may lie in the name that was given, or in the system. */
+static enum wh_status not_opened(int reason, const char *path, struct wh_error *error)
+{
+	enum wh_status status = wh_error_system(error, reason, "cannot open %s", path);
+	if (reason != ENOENT && reason != ENOTDIR && reason != ELOOP && reason != ENAMETOOLONG && reason != EACCES)
+		return status;
+	if (error != NULL)
+		error->status = WH_ERR_INPUT;
+	return WH_ERR_INPUT;
+}
+
 enum wh_status wh_inspect_open(const char *path, int *fd, uint64_t *size, struct wh_error *error)
 {
-	/* Opening a pipe would wait for somebody to write to it. */
+	struct stat about;
+	*fd = -1;
+	/* Who only opens a pipe lets its writer run into nothing; a device may do whatever it does. */
+	enum wh_status status =
+	    stat(path, &about) != 0 ? not_opened(errno, path, error) : is_ordinary(&about, path, error);
+	if (status != WH_OK)
+		return status;
+	/* It may be another one by now, which must not be waited for. */
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)
-		return wh_error_system(error, errno, "cannot open %s", path);
-	struct stat about;
-	enum wh_status status = WH_OK;
+		return not_opened(errno, path, error);
 	if (fstat(*fd, &about) != 0)
 		status = wh_error_system(error, errno, "cannot look at %s", path);
-	else if (S_ISDIR(about.st_mode))
-		status = wh_error_set(error, WH_ERR_INPUT, "%s is a directory: name the files in it", path);
-	else if (!S_ISREG(about.st_mode))
-		status = wh_error_set(error, WH_ERR_INPUT, "%s is no ordinary file: copy it to one first", path);
+	else
+		status = is_ordinary(&about, path, error);
 	if (status != WH_OK) {
 		close(*fd);
 		*fd = -1;

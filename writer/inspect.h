@@ -140,7 +140,8 @@ WH_MUST_CHECK enum wh_status wh_inspect(const struct wh_inspect_source *source,
 					struct wh_error *error);
 
 /* Opens PATH for reading, if it is an ordinary file: others could block for ever, or be without end. *FD is the
- * caller's to close. WH_ERR_INPUT where it is another thing. */
+ * caller's to close. WH_ERR_INPUT where it is another thing, which is not opened then, or nothing of that name can be
+ * opened. */
 WH_MUST_CHECK enum wh_status wh_inspect_open(const char *path, int *fd, uint64_t *size, struct wh_error *error);
 
 /* The same as wh_inspect() for the file at PATH. One that grows meanwhile is told as open where it is whole up to its

@@ -62,10 +62,26 @@ bool wh_inspect_head(struct wh_walker *walker, uint64_t at, bool swapped, struct
 
 /* ---- what a chunk becomes ---- */
 
+/* How many frames the chunk of FOUND had. Where its head and its records differ, no more than both say. */
+static uint64_t frames_told(const struct wh_found_head *found)
+{
+	uint64_t recorded = 0;
+	for (uint32_t i = 0; i < found->head.record_count; i++)
+		recorded += found->records[i].frames;
+	return recorded < found->head.frames ? recorded : found->head.frames;
+}
+
+/* A chunk that was made in the ring tells of a loss in its first frame as well; a growing one, or one that was rebuilt,
+ * may do so in its head alone, and has the least head that there can be. */
+static bool tells_more_lost(const struct wh_chunk_head *head, const struct wh_tally *tally)
+{
+	return head->total_length > wh_pcapng_head_bytes(head->record_count) && head->lost > tally->lost;
+}
+
 /* Whether the chunk, whose blocks are good up to its end, holds what its head says. */
 static bool is_as_told(struct wh_walker *walker, const struct chunk *chunk)
 {
-	const struct wh_chunk_head *head = &walker->head.head;
+	struct wh_chunk_head *head = &walker->head.head;
 	const struct wh_tally *tally = &chunk->tally;
 	uint64_t recorded = 0;
 	for (uint32_t i = 0; i < head->record_count; i++)
@@ -79,10 +95,14 @@ static bool is_as_told(struct wh_walker *walker, const struct chunk *chunk)
 	else if (head->chunk_length != 0 && tally->frames > 0 &&
 		 (tally->first_ticks != head->first_ns || tally->last_ticks != head->last_ns))
 		what = "has frames of other times than its head says";
+	else if (tells_more_lost(head, tally))
+		what = "has a head that tells of a loss of which no frame does";
 	else if (tally->wrong_sum && !rebuilt)
 		what = "has statistics that do not add up";
 	if (what == NULL)
 		return true;
+	if (tells_more_lost(head, tally))
+		head->lost = tally->lost;
 	walker->found->chunks_damaged++;
 	wh_walker_worsen(walker, WH_HEALTH_DAMAGED, "chunk %llu at byte %llu %s", (unsigned long long)head->sequence,
 			 (unsigned long long)chunk->start, what);
@@ -176,12 +196,22 @@ static void chunk_tell(struct wh_walker *walker, struct chunk *chunk, bool intac
 		.back_bytes = chunk->back_end - chunk->back,
 		.before = *before,
 	};
-	if (item.head.frames > tally->frames)
-		item.frames_missing = item.head.frames - tally->frames;
+	uint64_t told = frames_told(&walker->head);
+	if (told > tally->frames)
+		item.frames_missing = told - tally->frames;
+	walker->found->frames_missing = wh_sum(walker->found->frames_missing, item.frames_missing);
 	item.head.frames = tally->frames > UINT32_MAX ? UINT32_MAX : (uint32_t)tally->frames;
 	item.head.first_ns = tally->first_ticks;
 	item.head.last_ns = tally->last_ticks;
 	wh_walker_tell(walker, &item);
+}
+
+/* Counts what notes of an earlier repair say. */
+static void notes_count(struct wh_inspection *found, const struct wh_tally *tally)
+{
+	found->repaired |= tally->noted;
+	found->chunks_missing = wh_sum(found->chunks_missing, tally->chunks_missing);
+	found->frames_missing = wh_sum(found->frames_missing, tally->frames_missing);
 }
 
 /* A repair has made this chunk, to say something or for blocks that it had no head for. */
@@ -205,14 +235,14 @@ static void chunk_finish(struct wh_walker *walker, struct chunk *chunk, bool int
 	struct wh_inspection *found = walker->found;
 	const struct wh_chunk_head *head = &walker->head.head;
 	const struct wh_tally *tally = &chunk->tally;
-	if (tally->noted) {
-		found->repaired = true;
-		found->chunks_missing = wh_sum(found->chunks_missing, tally->chunks_missing);
-		found->frames_missing = wh_sum(found->frames_missing, tally->frames_missing);
-		if ((tally->note.flags & WH_NOTE_MADE_UP) != 0) {
-			note_take(walker, chunk, intact);
-			return;
-		}
+	if (tally->noted && (tally->note.flags & WH_NOTE_MADE_UP) != 0) {
+		notes_count(found, tally);
+		note_take(walker, chunk, intact);
+		return;
+	}
+	if (wh_inspect_renumber(walker, chunk->start)) {
+		found->chunks_damaged += intact;
+		intact = false;
 	}
 	struct wh_item_before before = { 0 };
 	bool rebuilt = tally->noted && (tally->note.flags & WH_NOTE_REBUILT) != 0;
@@ -221,6 +251,7 @@ static void chunk_finish(struct wh_walker *walker, struct chunk *chunk, bool int
 		walker->left_out += chunk->front_end - chunk->start;
 		return;
 	}
+	notes_count(found, tally);
 	if (!intact)
 		wh_inspect_passed_over(&walker->section, head->sequence, head->sequence, true);
 	if (found->chunks == 0) {
@@ -272,7 +303,9 @@ static void headless_take(struct wh_walker *walker, uint64_t lowest, uint64_t en
 		walker->left_out += end - back;
 		return;
 	}
+	notes_count(walker->found, &chunk.tally);
 	section->unsure = true;
+	section->loose_frames = wh_sum(section->loose_frames, chunk.tally.frames);
 	walker->head.head = (struct wh_chunk_head){ .session = section->session, .sequence = section->expected };
 	struct wh_item_before nothing = { 0 };
 	chunk_tell(walker, &chunk, false, true, &nothing);

@@ -11,8 +11,18 @@
 
 enum { SECTION_MOST = 64 * 1024, STRIDE = 1 << 20 };
 
-/* Whether there is a head at AT that the present section may have; where there is no section, any. */
-static bool is_own_head(struct wh_walker *walker, uint64_t at, bool *swapped)
+/* Whether SESSION is the section's: of its last chunk, of the present one (which may have no place in the order yet),
+ * or the one that is sure. */
+static bool is_own_session(const struct wh_walker *walker, uint64_t session)
+{
+	const struct wh_section *section = &walker->section;
+	return !section->has_session || session == section->session || session == walker->head.head.session ||
+	       (section->has_sure_session && session == section->sure_session);
+}
+
+/* Whether there is a head at AT that the present section may have; where there is no section, or with ANY_SESSION,
+ * any. */
+static bool is_head(struct wh_walker *walker, uint64_t at, bool any_session, bool *swapped)
 {
 	const struct wh_section *section = &walker->section;
 	*swapped = section->swapped;
@@ -26,8 +36,12 @@ static bool is_own_head(struct wh_walker *walker, uint64_t at, bool *swapped)
 	}
 	if ((!section->ours && !section->named) || !wh_inspect_head(walker, at, *swapped, &walker->peek))
 		return false;
-	uint64_t session = walker->peek.head.session;
-	return !section->has_session || session == section->session || session == section->session_before;
+	return any_session || is_own_session(walker, walker->peek.head.session);
+}
+
+static bool is_own_head(struct wh_walker *walker, uint64_t at, bool *swapped)
+{
+	return is_head(walker, at, false, swapped);
 }
 
 /* Whether a file of wirehaul's begins at AT: its section header, and behind it a block that follows one there. */
@@ -75,8 +89,8 @@ static uint64_t stray_find(struct wh_walker *walker, uint64_t at, uint64_t stop)
 	return stop;
 }
 
-/* Looks at every boundary of the section from FROM on, and for section headers in between. */
-static struct wh_landing search(struct wh_walker *walker, uint64_t from, bool strays)
+/* Looks at every boundary of the section from FROM on, and with STRAYS for section headers in between. */
+static struct wh_landing search_for(struct wh_walker *walker, uint64_t from, bool strays, bool any_session)
 {
 	const struct wh_section *section = &walker->section;
 	struct wh_landing landing = { .kind = WH_LANDING_END };
@@ -85,7 +99,7 @@ static struct wh_landing search(struct wh_walker *walker, uint64_t from, bool st
 	for (uint64_t at = from; at < walker->window.size && !walker->window.failed;) {
 		uint64_t stop = at + WH_FILE_ALIGNMENT - ((at - section->start) & (WH_FILE_ALIGNMENT - 1));
 		if (wh_is_aligned(section, at)) {
-			bool head = is_own_head(walker, at, &landing.swapped);
+			bool head = is_head(walker, at, any_session, &landing.swapped);
 			if (head || is_own_section(walker, at)) {
 				landing.kind = head ? WH_LANDING_HEAD : WH_LANDING_SECTION;
 				landing.at = at;
@@ -110,6 +124,19 @@ static struct wh_landing search(struct wh_walker *walker, uint64_t from, bool st
 		landing.at = stray;
 	}
 	return landing;
+}
+
+static struct wh_landing search(struct wh_walker *walker, uint64_t from, bool strays)
+{
+	const struct wh_section *section = &walker->section;
+	struct wh_landing landing = search_for(walker, from, strays, false);
+	if (landing.kind == WH_LANDING_HEAD || !section->has_session || section->has_sure_session ||
+	    walker->strangers_left == 0)
+		return landing;
+	/* One head alone has told the session, and none behind it has the same: it may be that one that is wrong. */
+	walker->strangers_left--;
+	struct wh_landing other = search_for(walker, from, false, true);
+	return other.kind == WH_LANDING_HEAD && other.at < landing.at ? other : landing;
 }
 
 /* Whether a chunk with SEQUENCE would be news, where the one with DAMAGED is the last that was seen. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of the inspection share: inspect.c (the walk), inspect_window.c (reading), inspect_block.c (what is in
- * a block), inspect_chunk.c (chunks), inspect_order.c (their order and counters), inspect_landing.c (the way back
- * behind damage). For these alone. */
+/* What the parts of the inspection share: inspect.c (the walk), inspect_window.c (reading), inspect_block.c (rows of
+ * blocks), inspect_content.c (what is in one), inspect_chunk.c (chunks), inspect_order.c (their order and counters),
+ * inspect_landing.c (the way back behind damage). For these alone. */
 #ifndef WH_WRITER_INSPECT_STATE_H
 #define WH_WRITER_INSPECT_STATE_H
 
@@ -14,9 +14,13 @@ enum {
 	WH_INSPECT_SOURCES = 256, /* whose counters are followed */
 	WH_INSPECT_GAPS = 64,     /* gaps in the sequence that are remembered */
 	WH_INSPECT_INTERFACES = 65535,
-	WH_INSPECT_GUESSES = 256, /* descriptions that may be lost at once */
-	WH_INSPECT_STRAYS = 16,   /* how often the search for a section off the boundaries may begin anew */
-	WH_BYTE_ORDER_MAGIC = 0x1A2B3C4D
+	WH_INSPECT_GUESSES = 256,  /* descriptions that may be lost at once */
+	WH_INSPECT_STRAYS = 16,    /* how often the search for a section off the boundaries may begin anew */
+	WH_INSPECT_STRANGERS = 16, /* how often one may be made for heads of any session */
+	WH_BYTE_ORDER_MAGIC = 0x1A2B3C4D,
+	WH_BLOCK_LEAST = 12, /* bytes: type, length, length again */
+	WH_BLOCK_CUSTOM = 0x00000BAD,
+	WH_BLOCK_CUSTOM_UNCOPIED = 0x40000BAD
 };
 
 /* Numbers of a file; SWAPPED: not in this machine's byte order. */
@@ -98,15 +102,19 @@ struct wh_section {
 	uint64_t start; /* in the file; chunks are aligned to it */
 	struct wh_described *interfaces;
 	uint32_t interface_count, interface_room;
+	bool simple;                 /* it has Simple Packet Blocks */
 	bool losses;                 /* something is missing, and descriptions of interfaces may be */
 	uint64_t header, header_end; /* the first blocks outside of chunks; 0: not there yet */
 	bool closed;                 /* statistics, or a repair's word for it, are behind the last frame */
 
 	bool has_session, has_sequence;
 	uint64_t session;
-	uint64_t session_before; /* the one before, or the same: a damaged head must not hide all that follow */
-	uint64_t expected;       /* sequence of the next chunk */
-	uint64_t highest;
+	/* The last one that two chunks in a row had: one damaged head must not hide all that follow. */
+	bool has_sure_session;
+	uint64_t sure_session;
+	uint64_t expected;        /* sequence of the next chunk */
+	uint64_t lowest, highest; /* that were seen; in between all were, but for the gaps */
+	uint64_t loose_frames;    /* found since the last chunk that has a number */
 	struct wh_gap gaps[WH_INSPECT_GAPS];
 	uint32_t gap_count;
 	bool gaps_full; /* there were more: then nothing is taken for a double */
@@ -122,6 +130,7 @@ struct wh_tally {
 	uint64_t frames;
 	uint64_t first_ticks, last_ticks; /* as they stand in the blocks */
 	uint64_t first_ns, last_ns;
+	uint64_t lost;           /* by the frames' epb_dropcount */
 	uint32_t described;      /* interface descriptions */
 	uint32_t undescribed;    /* descriptions that are missing for the interfaces that are used */
 	uint64_t undescribed_at; /* the first block of such an interface */
@@ -150,7 +159,7 @@ struct wh_walker {
 	struct wh_section section;
 	bool reader_stopped; /* no reader gets further than found->readable_bytes */
 	uint64_t left_out;   /* bytes since the last item that are part of none */
-	uint32_t strays_left;
+	uint32_t strays_left, strangers_left;
 	struct wh_found_head head; /* of the present chunk */
 	struct wh_found_head peek; /* of the chunk at a landing */
 };
@@ -199,16 +208,26 @@ enum wh_row_end wh_inspect_row(struct wh_walker *walker, enum wh_row_kind kind, 
 /* Where the blocks begin that lead without a gap to END, not before LOWEST; END itself where there are none. */
 uint64_t wh_inspect_backwards(struct wh_walker *walker, uint64_t lowest, uint64_t end);
 
+/* Counts the blocks from *BACK to END, which wh_inspect_backwards() found, into TALLY. *BACK moves behind those that
+ * are blocks by their lengths only. */
+void wh_inspect_count_back(struct wh_walker *walker, uint64_t *back, uint64_t end, struct wh_tally *tally);
+
+/* ---- inspect_content.c ---- */
+
+/* What is wrong with the block of TYPE at AT, LENGTH bytes, in a row of KIND, or NULL: then what it holds is counted
+ * into TALLY, and only then. */
+const char *wh_inspect_content(struct wh_walker *walker, enum wh_row_kind kind, uint64_t at, const uint8_t *block,
+			       uint32_t type, uint32_t length, struct wh_tally *tally);
+
 /* Whether the section header at AT is a good one; *SWAPPED and *LENGTH are its. REASON may be NULL. */
 bool wh_inspect_section_header(struct wh_walker *walker, uint64_t at, bool *swapped, uint32_t *length, bool *ours,
 			       const char **reason);
 
+/* Whether frames of LINK_TYPE may be longer than WH_SNAPSHOT_MOST. */
+bool wh_inspect_takes_long(uint16_t link_type);
+
 /* Makes the table of interfaces longer by COUNT guesses from FROM on. False: no memory. */
 bool wh_inspect_guess(struct wh_walker *walker, uint32_t from, uint32_t count);
-
-/* Counts the blocks from *BACK to END, which wh_inspect_backwards() found, into TALLY. *BACK moves behind those that
- * are blocks by their lengths only. */
-void wh_inspect_count_back(struct wh_walker *walker, uint64_t *back, uint64_t end, struct wh_tally *tally);
 
 /* ---- inspect_chunk.c ---- */
 
@@ -228,6 +247,12 @@ void wh_inspect_recover(struct wh_walker *walker, uint64_t fault, bool cut, cons
  * to be said in front of it. REBUILT: a repair has taken frames out of it. False: it is there twice, and is left out.
  */
 bool wh_inspect_order(struct wh_walker *walker, uint64_t at, bool rebuilt, struct wh_item_before *before);
+
+/*
+ * Whether the chunk at AT, whose head is walker->head, has a wrong session or number: the chunk behind it and the
+ * counters show what they should be, and so they are put right in walker->head. Moves walker->peek.
+ */
+bool wh_inspect_renumber(struct wh_walker *walker, uint64_t at);
 
 /* Chunks FIRST to LAST have not been seen, or, with DAMAGED, not whole: they are welcome later. */
 void wh_inspect_passed_over(struct wh_section *section, uint64_t first, uint64_t last, bool damaged);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "writer/chain.h"
@@ -142,6 +143,8 @@ static enum wh_status place_open(struct place *place, const char *out, struct wh
 		if (reason == ENOENT)
 			return wh_error_set(error, WH_ERR_INPUT, "the directory %s does not exist: make it first",
 					    directory);
+		if (reason == ENOTDIR)
+			return wh_error_set(error, WH_ERR_INPUT, "%s is no directory: name another file", directory);
 		return wh_error_system(error, reason, "cannot use the directory %s", directory);
 	}
 	/* A word in time; what counts is that no name is taken in the end. */
@@ -172,9 +175,17 @@ static int place_name(struct place *place)
 	return 0;
 }
 
-/* All is written: makes it durable, looks at it, and names it. */
-static enum wh_status place_finish(struct place *place, const char *out, struct wh_inspection *made,
-				   struct wh_error *error)
+/* Whether the file at FD, of SIZE bytes when it was opened at OPENED, has been written to since, or not long before:
+ * times of files are coarse. */
+static bool is_changed(int fd, uint64_t size, time_t opened)
+{
+	struct stat now;
+	return fstat(fd, &now) != 0 || (uint64_t)now.st_size != size || now.st_mtim.tv_sec + 1 >= opened;
+}
+
+/* All is written: makes it durable, looks at it, and names it. It was made of FROM, since STARTED. */
+static enum wh_status place_finish(struct place *place, const char *out, const struct wh_inspect_source *from,
+				   time_t started, struct wh_inspection *made, struct wh_error *error)
 {
 	struct stat about;
 	if (fsync(place->fd) != 0 || fstat(place->fd, &about) != 0)
@@ -183,6 +194,12 @@ static enum wh_status place_finish(struct place *place, const char *out, struct 
 	enum wh_status status = wh_inspect(&source, NULL, made, error);
 	if (status != WH_OK)
 		return status;
+	/* A capture only appends; but somebody may have written over what was looked at before it was copied. */
+	if (made->health != WH_HEALTH_WHOLE && is_changed(from->fd, from->size, started))
+		return wh_error_set(error, WH_ERR_SYSTEM,
+				    "%s is not made: the damaged file was changed meanwhile; try again when nobody "
+				    "writes it",
+				    out);
 	int reason = place_name(place);
 	if (reason == EEXIST)
 		return exists(out, error);
@@ -213,6 +230,7 @@ enum wh_status wh_repair_file(const char *path, const char *out, const char *app
 	if (status != WH_OK)
 		return status;
 	struct copy copy = { .in = source.fd, .buffer = malloc(COPY_BYTES) };
+	const time_t started = time(NULL);
 	status = place_open(&place, out, error);
 	if (status == WH_OK && copy.buffer == NULL)
 		status = wh_error_set(error, WH_ERR_MEMORY, "out of memory");
@@ -229,7 +247,7 @@ enum wh_status wh_repair_file(const char *path, const char *out, const char *app
 		}
 	}
 	if (status == WH_OK)
-		status = place_finish(&place, out, made, error);
+		status = place_finish(&place, out, &source, started, made, error);
 	place_close(&place);
 	free(copy.buffer);
 	close(source.fd);

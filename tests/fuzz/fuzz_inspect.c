@@ -179,6 +179,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			complain("what is repaired is not whole", made.what, made.health);
 		if (made.frames != found.frames)
 			complain("a repair loses or makes frames", found.what, made.frames);
+		if (made.frames_missing != found.frames_missing)
+			complain("a repair counts other frames as missing", found.what, made.frames_missing);
 		if (!repair(once.bytes, once.length, &twice) || twice.length != once.length ||
 		    memcmp(once.bytes, twice.bytes, once.length) != 0)
 			complain("repairs what is whole", made.what, twice.length);

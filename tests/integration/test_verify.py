@@ -26,6 +26,7 @@ KILL_SIZE = 700
 KILL_RATE = 100000
 KILL_RING_KIB = 16384
 QUIET_RATE = 100
+FLIPPED = 16  # files with flipped bits
 WHOLE, NOT_WHOLE, UNREAD = 0, 1, 2  # exit statuses of verify
 
 
@@ -116,9 +117,9 @@ class Damage(VerifyCase):
                              ("whole", "", "pcapng", True))
             self.assertEqual(each["readable_bytes"], os.path.getsize(each["file"]))
         # One that is not among them is missed; its own neighbours are whole.
-        told = self.verify(files[0], *files[2:], status=NOT_WHOLE)
-        (gap,) = told["gaps"]
-        self.assertEqual((gap["before"], gap["behind"]), (files[0], files[2]))
+        for given in ([files[0], *files[2:]], [*files[:1:-1], files[0]]):  # in whatever order
+            (gap,) = self.verify(*given, status=NOT_WHOLE)["gaps"]
+            self.assertEqual((gap["before"], gap["behind"]), (files[0], files[2]))
         # For a person: a line for each, and with -q none where there is nothing to say.
         lines = rig.run(self.wirehaul, "verify", *files).stdout.splitlines()
         self.assertEqual([line.split(": ")[0] for line in lines], files)
@@ -183,6 +184,41 @@ class Damage(VerifyCase):
                     self.assertEqual(counted["duplicated"], 0)
                 Path(out).unlink()
 
+    def test_flipped_bits(self):
+        """Bits at random, in heads and lengths or anywhere: each repair opens everywhere and has what was not hit."""
+        (path,) = self.replayed(1500, options=("--block-size", "32KiB"))
+        content = Path(path).read_bytes()
+        parts = chunks(content)
+        places = [at + word for at, _ in parts for word in range(160)] + list(range(160))
+        dice = random.Random(SEED)
+        outs, frames, missing = [], 0, 0
+        for number in range(FLIPPED):
+            damaged = bytearray(content)
+            hits = [dice.choice(places) if number % 2 else dice.randrange(len(content))
+                    for _ in range(2 ** (number % 6))]
+            for at in hits:
+                damaged[at] ^= 1 << dice.randrange(8)
+            broken = self.written(bytes(damaged))
+            with self.subTest(number=number, hits=hits):
+                out = broken + "-out.pcapng"
+                self.repair(broken, "-o", out)
+                outs.append(out)
+                made = Path(out).read_bytes()
+                for at, length in parts:
+                    if not any(at <= hit < at + length for hit in hits):
+                        self.assertIn(content[at:at + length], made, f"the chunk at {at} is lost")
+            Path(broken).unlink()
+        for each in self.verify(*outs)["files"]:
+            self.assertEqual(each["health"], "whole", each)
+            frames += each["frames"]
+            missing += each["frames_missing"]
+        self.assertGreater(missing, 0)
+        counted = rig.run("capinfos", "-c", "-M", *outs).stdout
+        self.assertEqual(sum(int(line.split()[-1]) for line in counted.splitlines() if "Number of" in line), frames)
+        for out in outs:
+            rig.run("tcpdump", "-n", "-r", out, "-w", "/dev/null")
+        rig.run("tshark", "-n", "-r", outs[-1], "-w", "/dev/null")
+
     def test_a_lost_interface(self):
         """What is guessed in the place of a description fits the others."""
         (path,) = self.replayed(200)
@@ -218,6 +254,8 @@ class Files(VerifyCase):
             self.refused(command, "--no-such", self.cut, words=["--no-such", "--help"])
             self.refused(command, os.path.join(self.scratch, "absent"), words=["absent"])
             self.refused(command, self.scratch, words=["directory"])
+            self.refused(command, "-xq", self.cut, words=[" -x "])
+            self.refused(command, "--quiet=1", self.cut, words=["--quiet=1"])
             self.refused(command, "/dev/zero", words=["ordinary"])
             fifo = os.path.join(self.scratch, "fifo")
             if not os.path.exists(fifo):
@@ -230,6 +268,8 @@ class Files(VerifyCase):
         self.refused("repair", self.cut, self.cut, "-o", "x", words=["one file"])
         self.refused("repair", self.cut, "-o", "x", "--in-place", words=["--in-place"])
         self.refused("repair", self.cut, "-o", os.path.join(self.scratch, "absent/x"), words=["does not exist"])
+        self.refused("repair", self.cut, "-o", os.path.join(self.cut, "x"), words=["no directory"])
+        self.refused("repair", os.path.join(self.scratch, "absent"), "-o", "x", words=["absent"])
         # One that cannot be read does not keep the others from being looked at.
         done = rig.run(self.wirehaul, "verify", "/nowhere", self.cut, check=False)
         self.assertEqual(done.returncode, UNREAD)
@@ -269,10 +309,13 @@ class Files(VerifyCase):
         os.chmod(self.cut, 0o640)
         os.chown(self.cut, 65534, 65534)
         told = self.verify(self.cut)["files"][0]
+        self.assertFalse(told["repaired"])
         self.repair("--in-place", self.cut)
         about = os.stat(self.cut)
         self.assertEqual((stat.S_IMODE(about.st_mode), about.st_uid, about.st_gid), (0o640, 65534, 65534))
-        self.assertEqual(self.verify(self.cut, status=WHOLE)["files"][0]["frames"], told["frames"])
+        made = self.verify(self.cut, status=WHOLE)["files"][0]
+        self.assertTrue(made["repaired"])
+        self.assertEqual((made["frames"], made["frames_missing"]), (told["frames"], told["frames_missing"]))
         self.assertEqual([name for name in os.listdir(self.scratch) if name.startswith(".")], [])
 
     def test_no_room(self):

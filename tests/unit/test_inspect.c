@@ -9,13 +9,17 @@
 #include <cmocka.h>
 
 #include <byteswap.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "blocks.h"
@@ -455,7 +459,9 @@ static void each_word_in_turn(void **state)
 	for (uint32_t i = 0; i < 3; i++)
 		sealed_add(&built, 0, 5, 60);
 	growing_add(&built, 1, false, true, false);
-	for (uint64_t at = 0; at < built.image.length; at += at % PAGE < 1200 ? 4 : 268) {
+	for (uint64_t at = 0; at < built.image.length; at += at % PAGE < 1200         ? 4
+							     : at % PAGE < PAGE - 268 ? 268
+										      : PAGE - at % PAGE) {
 		uint8_t kept[4];
 		memcpy(kept, built.image.bytes + at, sizeof(kept));
 		static const uint32_t values[] = { 0, UINT32_MAX, 0x1000, 0x10 };
@@ -554,6 +560,211 @@ static void interfaces_that_are_lost(void **state)
 	assert_int_equal(found.frames, built.frames - 4);
 	assert_int_equal(found.interfaces, 2);
 	assert_true(found.readable_bytes > built.at[1] && found.readable_bytes < built.at[2] + PAGE);
+	build_end(&built);
+}
+
+/* How often IMAGE has the LENGTH bytes at BYTES on a boundary. */
+static uint32_t has(const struct image *image, const uint8_t *bytes, uint64_t length)
+{
+	uint32_t count = 0;
+	for (uint64_t at = 0; at + length <= image->length; at += PAGE)
+		count += memcmp(image->bytes + at, bytes, length) == 0;
+	return count;
+}
+
+/* A repair of BUILT has every chunk but number HIT as it is. */
+static void check_others(const struct built *built, uint32_t hit)
+{
+	struct image out;
+	assert_true(repair(&built->image, &out));
+	for (uint32_t i = 0; i < built->count; i++)
+		if (i != hit)
+			assert_int_equal(has(&out, built->image.bytes + built->at[i], built->at[i + 1] - built->at[i]),
+					 1);
+	image_close(&out);
+}
+
+/* One bit of a chunk's session or number: what comes behind it counts more, for the first chunk as well. */
+static void heads_with_a_wrong_number(void **state)
+{
+	(void)state;
+	struct built built;
+	build_file(&built, SESSION, 9);
+	for (uint32_t chunk = 0; chunk < built.count; chunk += chunk == 0 ? 1 : 4) {
+		for (uint32_t bit = 0; bit < 128; bit++) {
+			uint8_t *byte = built.image.bytes + built.at[chunk] + 16 + bit / 8;
+			*byte ^= (uint8_t)(1 << bit % 8);
+			struct wh_inspection found = damaged(&built, WH_HEALTH_DAMAGED);
+			assert_int_equal(found.frames, built.frames);
+			assert_int_equal(found.frames_missing, 0);
+			assert_int_equal(found.chunks, built.count);
+			check_others(&built, chunk);
+			*byte ^= (uint8_t)(1 << bit % 8);
+		}
+	}
+	build_end(&built);
+}
+
+/* The first head tells a wrong session, and what is damaged is the next chunk, or its head. */
+static void a_first_head_that_misleads(void **state)
+{
+	(void)state;
+	for (int kind = 0; kind < 3; kind++) {
+		struct built built;
+		build_file(&built, SESSION, 9);
+		built.image.bytes[built.at[0] + (kind == 2 ? 29 : 17)] ^= 0x20;
+		uint64_t lost = kind == 0 ? built.at[1] + 96 : built.at[1] + 8;
+		memset(built.image.bytes + lost, 0xff, 32);
+		struct wh_inspection found = damaged(&built, WH_HEALTH_DAMAGED);
+		assert_true(found.chunks >= built.count - 1);
+		struct image out;
+		assert_true(repair(&built.image, &out));
+		for (uint32_t i = 2; i < built.count; i++)
+			assert_int_equal(has(&out, built.image.bytes + built.at[i], built.at[i + 1] - built.at[i]), 1);
+		image_close(&out);
+		build_end(&built);
+	}
+}
+
+/* Files of which parts have changed places: what comes first has the higher numbers. */
+static void parts_that_changed_places(void **state)
+{
+	(void)state;
+	struct built built;
+	build_file(&built, SESSION, 9);
+	uint64_t first = built.at[4] - built.at[0], last = built.at[9] - built.at[4];
+	uint8_t *copy = malloc(first);
+	assert_non_null(copy);
+	memcpy(copy, built.image.bytes + built.at[0], first);
+	memmove(built.image.bytes + built.at[0], built.image.bytes + built.at[4], last);
+	memcpy(built.image.bytes + built.at[0] + last, copy, first);
+	struct wh_inspection found = damaged(&built, WH_HEALTH_DAMAGED);
+	assert_int_equal(found.chunks, 9);
+	assert_int_equal(found.frames, built.frames);
+	free(copy);
+	build_end(&built);
+}
+
+static void put32_at(struct built *built, uint64_t at, uint32_t value)
+{
+	memcpy(built->image.bytes + at, &value, sizeof(value));
+}
+
+/* Blocks whose lengths agree and that readers refuse all the same: never in what is called whole. */
+static void blocks_that_readers_refuse(void **state)
+{
+	(void)state;
+	struct built built;
+	build_begin(&built, SESSION, 2);
+	sealed_add(&built, 0, 5, 1414);
+	sealed_add(&built, 0, 5, 1414);
+	growing_add(&built, 1, false, true, false);
+	uint64_t frame = block_at(&built.image, built.at[0], 2), section = 0, interface = block_at(&built.image, 0, 1);
+	const struct {
+		uint64_t at;
+		uint32_t value, frames_lost;
+	} hits[] = {
+		{ frame, 4, 1 },                      /* names */
+		{ frame, 2, 1 },                      /* the old packet block */
+		{ frame, 0x86, 1 },                   /* nothing that is known */
+		{ frame + 28 + 1416, 0x00050002, 1 }, /* epb_flags of 5 bytes */
+		{ frame + 28 + 1416, 0x00040004, 1 }, /* epb_dropcount of 4 */
+		{ frame + 28 + 1416, 0x00010bac, 1 }, /* a custom option without an owner */
+		{ section + 12, 0x00010001, 0 },      /* version 1.1 */
+	};
+	for (size_t i = 0; i < sizeof(hits) / sizeof(hits[0]); i++) {
+		uint32_t kept;
+		memcpy(&kept, built.image.bytes + hits[i].at, sizeof(kept));
+		put32_at(&built, hits[i].at, hits[i].value);
+		struct wh_inspection found = damaged(&built, WH_HEALTH_DAMAGED);
+		assert_int_equal(found.frames, built.frames - hits[i].frames_lost);
+		assert_int_equal(found.frames_missing, hits[i].frames_lost);
+		assert_true(found.readable_bytes < built.image.length);
+		put32_at(&built, hits[i].at, kept);
+	}
+	/* if_tsresol of more digits than any reader has. */
+	uint8_t *name = built.image.bytes + interface + 16;
+	uint8_t *resolution = memmem(name, 60, "\x09\x00\x01\x00\x09", 5);
+	assert_non_null(resolution);
+	resolution[4] = 20;
+	assert_int_equal(damaged(&built, WH_HEALTH_DAMAGED).frames, built.frames);
+	build_end(&built);
+}
+
+/* What is missing is counted once, and what was found without its head is not. */
+static void frames_that_are_missing(void **state)
+{
+	(void)state;
+	struct built built;
+	build_begin(&built, SESSION, 1);
+	for (uint32_t i = 0; i < 5; i++)
+		sealed_add(&built, 0, 10 + i, 60);
+	growing_add(&built, 1, false, true, false);
+	uint8_t kept[PAGE];
+	memcpy(kept, built.image.bytes + built.at[2], sizeof(kept));
+	/* The head's type alone, its magic, the whole head: its frames are there. */
+	static const uint32_t hits[][2] = { { 0, 4 }, { 8, 4 }, { 0, 96 } };
+	for (size_t i = 0; i < sizeof(hits) / sizeof(hits[0]); i++) {
+		memset(built.image.bytes + built.at[2] + hits[i][0], 0x81, hits[i][1]);
+		struct wh_inspection found = damaged(&built, WH_HEALTH_DAMAGED);
+		assert_int_equal(found.frames, built.frames);
+		assert_int_equal(found.frames_missing, 0);
+		assert_int_equal(found.chunks_missing, 1);
+		memcpy(built.image.bytes + built.at[2], kept, sizeof(kept));
+	}
+	/* One frame of a chunk. */
+	memset(built.image.bytes + block_at(&built.image, built.at[3], 3), 0xee, 16);
+	assert_int_equal(damaged(&built, WH_HEALTH_DAMAGED).frames_missing, 1);
+	/* And all of another one. */
+	image_remove(&built.image, built.at[1], built.at[2] - built.at[1]);
+	struct wh_inspection found = damaged(&built, WH_HEALTH_DAMAGED);
+	assert_int_equal(found.frames_missing, 1 + 11);
+	assert_int_equal(found.frames, built.frames - 12);
+	assert_false(found.repaired);
+	struct image out;
+	assert_true(repair(&built.image, &out));
+	struct wh_inspection made = inspect(&out);
+	assert_int_equal(made.frames_missing, 12);
+	assert_true(made.repaired);
+	image_close(&out);
+	build_end(&built);
+}
+
+static void losses_that_do_not_agree(void **state)
+{
+	(void)state;
+	struct built built;
+	build_begin(&built, SESSION, 1);
+	sealed_add(&built, 0, 5, 60);
+	struct wh_chunk chunk = chunk_make(&built, WH_TRANSCRIBE_COMPACT, 0, 5, 60, 7);
+	wh_pcapng_stamp(chunk.base, built.session, built.sequence);
+	memcpy(built.image.bytes + built.image.length, chunk.base, chunk.length);
+	built.image.length += chunk.length;
+	chunk_placed(&built);
+	growing_add(&built, 1, false, true, false);
+	struct wh_chunk_record *record = (void *)(built.image.bytes + built.at[2] + 64);
+	record->dropped += 7; /* a total, as the writer has it */
+	struct wh_inspection found = inspect(&built.image);
+	assert_int_equal(found.health, WH_HEALTH_WHOLE);
+	assert_int_equal(found.dropped, 7);
+	built.image.bytes[built.at[1] + 56] = 71;
+	assert_int_equal(damaged(&built, WH_HEALTH_DAMAGED).chunks_damaged, 1);
+	build_end(&built);
+}
+
+/* A counter that was hit makes no frames missing, where the chunk behind it goes on as if it had not been. */
+static void a_counter_that_was_hit(void **state)
+{
+	(void)state;
+	struct built built;
+	build_begin(&built, SESSION, 1);
+	for (int i = 0; i < 4; i++)
+		sealed_add(&built, 0, 5, 60);
+	growing_add(&built, 1, false, true, false);
+	built.image.bytes[built.at[2] + 64 + 8 + 5] ^= 0x40; /* received */
+	struct wh_inspection found = damaged(&built, WH_HEALTH_DAMAGED);
+	assert_int_equal(found.frames, built.frames);
+	assert_int_equal(found.frames_missing, 0);
 	build_end(&built);
 }
 
@@ -842,6 +1053,34 @@ static void classic_pcap(void **state)
 	image_close(&image);
 }
 
+/* A hole in classic pcap, which may be terabytes long, is no row of empty frames; and how long frames may be is for the
+ * readers to say, not for the file. */
+static void pcap_zeros_and_long_frames(void **state)
+{
+	(void)state;
+	struct image image;
+	image_open(&image);
+	memset(image.bytes, 0, IMAGE_MOST);
+	wh_pcap_file_header_put(image.bytes, true, 40, 1);
+	const uint32_t header[4] = { 1700000000, 1, 60, 60 };
+	memcpy(image.bytes + WH_PCAP_FILE_HEADER, header, sizeof(header));
+	uint64_t first = image.length = WH_PCAP_FILE_HEADER + sizeof(header) + 60;
+	assert_int_equal(inspect(&image).health, WH_HEALTH_WHOLE);
+	image.length += PAGE;
+	struct wh_inspection found = inspect(&image);
+	assert_int_equal(found.health, WH_HEALTH_DAMAGED);
+	assert_int_equal(found.frames, 1);
+	assert_int_equal(found.readable_bytes, first);
+	check_repair(&image, 1);
+	for (uint32_t size = WH_SNAPSHOT_MOST; size <= WH_SNAPSHOT_MOST + 1; size++) {
+		const uint32_t large[4] = { 1700000000, 2, size, size };
+		memcpy(image.bytes + first, large, sizeof(large));
+		image.length = first + sizeof(large) + size;
+		assert_int_equal(inspect(&image).health, size > WH_SNAPSHOT_MOST ? WH_HEALTH_DAMAGED : WH_HEALTH_WHOLE);
+	}
+	image_close(&image);
+}
+
 static void another_programs_pcapng(void **state)
 {
 	(void)state;
@@ -884,6 +1123,10 @@ static void what_is_no_capture_file(void **state)
 		assert_false(repair(&image, &out));
 		image_close(&out);
 	}
+	image.length = PAGE;
+	assert_string_equal(inspect(&image).what, "it is no capture file");
+	memcpy(image.bytes, "\x28\xb5\x2f\xfd", 4);
+	assert_string_equal(inspect(&image).what, "it is compressed: unpack it first");
 	image_close(&image);
 }
 
@@ -924,15 +1167,6 @@ static void damage(struct image *image, uint64_t *random)
 	}
 }
 
-/* How often IMAGE has the LENGTH bytes at BYTES on a boundary. */
-static uint32_t has(const struct image *image, const uint8_t *bytes, uint64_t length)
-{
-	uint32_t count = 0;
-	for (uint64_t at = 0; at + length <= image->length; at += PAGE)
-		count += memcmp(image->bytes + at, bytes, length) == 0;
-	return count;
-}
-
 /* Whether the chunk of LENGTH bytes at BYTES is in the damaged FILE, and not in what was made of it. Where its head is
  * there twice, nobody can tell which of the two has the right bytes in its frames: then one of them must be there. */
 static bool is_lost(const struct image *file, const struct image *made, const uint8_t *bytes, uint64_t length)
@@ -959,7 +1193,8 @@ static void at_random(void **state)
 		struct wh_inspection found = inspect(&built.image);
 		struct image out;
 		if (repair(&built.image, &out)) {
-			check_repair(&built.image, found.frames);
+			struct wh_inspection made = check_repair(&built.image, found.frames);
+			assert_int_equal(made.frames_missing, found.frames_missing);
 			for (uint32_t i = 0; i < built.count; i++) {
 				const uint8_t *chunk = before + built.at[i];
 				if (is_lost(&built.image, &out, chunk, built.at[i + 1] - built.at[i]))
@@ -1014,13 +1249,62 @@ static void on_a_disk(void **state)
 	assert_int_equal(symlink("/nowhere/at/all", out), 0);
 	assert_int_equal(wh_repair_file(path, out, "wirehaul test", &made, &error), WH_ERR_INPUT);
 	assert_int_equal(unlink(out), 0);
-	/* What is no file is refused, without waiting for it. */
+	/* What is no file is refused, without waiting for it, and without opening it: the writer of a pipe would
+	 * notice. */
 	assert_int_equal(mkfifo(out, 0600), 0);
+	int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	assert_true(inotify_add_watch(watch, out, IN_OPEN) >= 0);
 	assert_int_equal(wh_inspect_file(out, &found, &error), WH_ERR_INPUT);
+	char event[512];
+	assert_int_equal(read(watch, event, sizeof(event)), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(watch);
 	assert_int_equal(wh_inspect_file("/dev/zero", &found, &error), WH_ERR_INPUT);
 	assert_int_equal(wh_inspect_file(directory, &found, &error), WH_ERR_INPUT);
-	assert_int_not_equal(wh_inspect_file("/nowhere/at/all", &found, &error), WH_OK);
+	assert_int_equal(wh_inspect_file("/nowhere/at/all", &found, &error), WH_ERR_INPUT);
 	assert_int_equal(unlink(out), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(directory), 0);
+	build_end(&built);
+}
+
+/* Somebody writes over a file while it is repaired: what is made of it is whole, or not there. */
+static void a_file_that_changes(void **state)
+{
+	(void)state;
+	enum { TRIES = 40 };
+	char directory[] = "/tmp/wh_inspect_XXXXXX", path[64], out[64];
+	assert_non_null(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/a.pcapng", directory);
+	snprintf(out, sizeof(out), "%s/b.pcapng", directory);
+	struct built built;
+	build_file(&built, SESSION, 40);
+	write_file(path, &built.image);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		int fd = open(path, O_WRONLY | O_CLOEXEC);
+		const off_t at = (off_t)(built.at[20] + 4);
+		static const uint8_t wrong[4] = { 1, 2, 3, 4 };
+		while (pwrite(fd, wrong, 4, at) == 4 && pwrite(fd, built.image.bytes + at, 4, at) == 4)
+			;
+		_exit(1);
+	}
+	/* Nothing is asserted before the child has ended. */
+	int wrong = 0;
+	for (int i = 0; i < TRIES && wrong == 0; i++) {
+		struct wh_inspection made;
+		struct wh_error error = { .text = "" };
+		enum wh_status status = wh_repair_file(path, out, "wirehaul test", &made, &error);
+		if (status == WH_OK)
+			wrong = made.health != WH_HEALTH_WHOLE || unlink(out) != 0;
+		else
+			wrong = strstr(error.text, "changed") == NULL || access(out, F_OK) == 0;
+	}
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	(void)unlink(out);
+	assert_int_equal(wrong, 0);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(rmdir(directory), 0);
 	build_end(&built);
@@ -1060,6 +1344,13 @@ int main(void)
 		cmocka_unit_test(chunks_that_are_there_twice),
 		cmocka_unit_test(each_word_in_turn),
 		cmocka_unit_test(frames_behind_damage),
+		cmocka_unit_test(heads_with_a_wrong_number),
+		cmocka_unit_test(a_first_head_that_misleads),
+		cmocka_unit_test(parts_that_changed_places),
+		cmocka_unit_test(blocks_that_readers_refuse),
+		cmocka_unit_test(frames_that_are_missing),
+		cmocka_unit_test(losses_that_do_not_agree),
+		cmocka_unit_test(a_counter_that_was_hit),
 		cmocka_unit_test(headers_that_are_lost),
 		cmocka_unit_test(interfaces_that_are_lost),
 		cmocka_unit_test(holes_zeros_and_garbage),
@@ -1069,10 +1360,12 @@ int main(void)
 		cmocka_unit_test(counters_that_do_not_agree),
 		cmocka_unit_test(the_other_byte_order),
 		cmocka_unit_test(classic_pcap),
+		cmocka_unit_test(pcap_zeros_and_long_frames),
 		cmocka_unit_test(another_programs_pcapng),
 		cmocka_unit_test(what_is_no_capture_file),
 		cmocka_unit_test(at_random),
 		cmocka_unit_test(on_a_disk),
+		cmocka_unit_test(a_file_that_changes),
 		cmocka_unit_test(a_large_hole),
 	};
 	int failed = cmocka_run_group_tests_name("inspect", tests, NULL, NULL);
