@@ -169,9 +169,12 @@ static const struct {
 	{ "cifs", WH_FINDING_NOTE, "is at the other end of a network, and waits when that does" },
 	{ "smb*", WH_FINDING_NOTE, "is at the other end of a network, and waits when that does" },
 	{ "ceph", WH_FINDING_NOTE, "is at the other end of a network, and waits when that does" },
-	{ "fuse*", WH_FINDING_NOTE, "is a program, and every write waits for it" },
+	{ "fuse*", WH_FINDING_NOTE,
+	  "is a program, and every write waits for it; unless --direct-io says otherwise, through the page cache" },
 	{ "9p", WH_FINDING_NOTE, "is another machine's, and every write waits for it" },
-	{ "virtiofs", WH_FINDING_NOTE, "is another machine's, and every write waits for it" },
+	{ "virtiofs", WH_FINDING_NOTE,
+	  "is another machine's, and every write waits for it; unless --direct-io says otherwise, through the page "
+	  "cache" },
 	{ "vfat", WH_FINDING_NOTE, "does not allocate ahead, and keeps no file larger than 4 GiB" },
 };
 
