@@ -151,8 +151,9 @@ static void snapshot_mend(struct wh_walker *walker, const struct chunk *chunk)
 			 (unsigned long long)chunk->tally.too_long_at);
 	wh_walker_stop_reader(walker, chunk->tally.too_long_at);
 	uint32_t other = section->interface_count > 1 ? section->interfaces[number == 0 ? 1 : 0].snapshot : 0;
-	bool fits = other > interface->snapshot && other <= WH_SNAPSHOT_MOST;
-	interface->snapshot = fits ? other : WH_SNAPSHOT_MOST;
+	bool fits = other >= chunk->tally.longest && other <= WH_SNAPSHOT_MOST;
+	/* 0 is no limit, for the few link types with longer frames. */
+	interface->snapshot = fits ? other : chunk->tally.longest > WH_SNAPSHOT_MOST ? 0 : WH_SNAPSHOT_MOST;
 	struct wh_item item = { .kind = WH_ITEM_SNAPSHOT, .offset = interface->at, .snapshot = interface->snapshot };
 	wh_walker_tell(walker, &item);
 }

@@ -323,6 +323,8 @@ static const char *packet_take(struct wh_walker *walker, enum wh_row_kind kind, 
 		tally->too_long = number + 1;
 		tally->too_long_at = at;
 	}
+	if (too_long && captured > tally->longest)
+		tally->longest = captured;
 	return NULL;
 }
 
