@@ -137,8 +137,8 @@ struct wh_tally {
 	uint32_t too_long;       /* one more than the interface of a frame that is longer than its snapshot length */
 	uint64_t too_long_at;
 	uint32_t longest; /* bytes of its frames that are */
-	bool statistics; /* behind the last frame */
-	bool wrong_sum;  /* statistics that do not add up */
+	bool statistics;  /* behind the last frame */
+	bool wrong_sum;   /* statistics that do not add up */
 	bool noted;
 	struct wh_note note;     /* the last one */
 	uint64_t chunks_missing; /* by all notes */
