@@ -137,7 +137,8 @@ class Stop(case.Case):
     def test_duration(self):
         outcome, _, seconds = self.limited("-a", "duration:2")
         self.assertStopped(outcome, "duration")
-        self.assertGreater(seconds, 1.5)
+        # By its own clock: it began before the sender was ready.
+        self.assertGreaterEqual(outcome.stats["elapsed_seconds"], 2)
         self.assertLess(seconds, 3 * self.options.slow)
 
     def test_duration_on_an_idle_link(self):
