@@ -253,10 +253,10 @@ static void *writer_main(void *argument)
 static enum wh_status earlier_adopt(struct wh_writer *writer, struct wh_error *error)
 {
 	struct wh_earlier earlier = { 0 };
-	enum wh_status status = WH_OK;
-	if (!writer->config.adopt || writer->directory_fd < 0)
+	bool deletes = writer->config.keep_files != 0 || writer->config.recycle;
+	if (!writer->config.adopt || !deletes || writer->directory_fd < 0)
 		return WH_OK;
-	status = wh_earlier_find(&writer->name, writer->directory_fd, &earlier, error);
+	enum wh_status status = wh_earlier_find(&writer->name, writer->directory_fd, &earlier, error);
 	for (size_t i = 0; status == WH_OK && i < earlier.count; i++)
 		status = wh_closer_adopt(writer->closer, earlier.files[i].path, earlier.files[i].bytes, error);
 	if (status == WH_OK && earlier.count > 0) {

@@ -114,8 +114,9 @@ struct wh_writer_totals {
 
 struct wh_writer;
 
-/* Checks the path, the directory and its free space as wh_writer_open() does, and nothing else. For an early word,
- * before what takes time is done. Any thread. */
+/* Checks the path, the directory and its free space as wh_writer_open() does, and nothing else; not the space where a
+ * chain that recycles adopts files, for those may make room at the start. For an early word, before what takes time is
+ * done. Any thread. */
 WH_MUST_CHECK enum wh_status wh_writer_check(const struct wh_writer_config *config, struct wh_error *error);
 
 /* Checks the path, the directory and its free space (not with discard), and opens a sink. Creates nothing. The caller

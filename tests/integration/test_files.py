@@ -462,13 +462,18 @@ class Replay(case.Case):
         own = set(first.files) - {*strangers, newest, *older}
         self.assertEqual((len(own), first.stats["files"] > 2), (2, True))
         # Its three files and the newest three of what is there.
-        second = self.replay(source, "-C", "2", "-W", str(first.stats["files"] + 3), "--adopt", "-v", directory=directory)
+        keep = str(first.stats["files"] + 3)
+        second = self.replay(source, "-C", "2", "-W", keep, "--adopt", "-v", directory=directory)
         self.assertEqual(second.status, 0, second.stderr)
         self.assertEqual(second.stats["files"], first.stats["files"])
-        self.assertIn("5 files", second.stderr)
+        self.assertRegex(second.stderr, r"5 files .*\(--adopt\)")
         self.assertLessEqual({*strangers, newest, *own}, set(second.files))
         self.assertEqual(set(older) & set(second.files), set())
         self.assertEqual(second.stats["files_left"], 0)
+        # A capture that deletes nothing takes nothing over.
+        third = self.replay(source, "--adopt", "-v", directory=directory)
+        self.assertEqual((third.status, "(--adopt)" in third.stderr), (0, False), third.stderr)
+        self.assertLessEqual(set(second.files), set(third.files))
 
     def test_replay_with_a_filter(self):
         (source,) = self.record(3000, mix="60,594,1514")

@@ -191,8 +191,8 @@ class Space(case.Case):
         first.wait(10)
         left = first.files()
         fill(self.disk.path, 10)
-        refused = self.net.right.run(self.wirehaul, "-i", self.net.RIGHT, "-w",
-                          os.path.join(self.directory, "trace.pcapng"), *options, check=False)
+        output = os.path.join(self.directory, "trace.pcapng")
+        refused = self.net.right.run(self.wirehaul, "-i", self.net.RIGHT, "-w", output, *options, check=False)
         self.assertEqual(refused.returncode, 2, refused.stderr)
         self.assertEqual(first.files(), left)
         begun = time.time()
