@@ -10,6 +10,38 @@
 /* What "_00001_20260101000000" and a number of up to 20 digits may take. */
 enum { NUMBER_LEAST = 5, NUMBER_MOST = 20, DATE_DIGITS = 14, STAMP_BYTES = 40 };
 
+/* No two tags may have the same name, or one chain would take the other's files for its own: so '%' is written out, too.
+ * What some file system refuses counts as unfit on all. */
+static bool is_unfit(char c)
+{
+	return (unsigned char)c < ' ' || strchr("/\\%:*?\"<>|", c) != NULL;
+}
+
+/* Returns how many bytes tag_put() writes. */
+static size_t tag_length(const char *tag)
+{
+	size_t length = 0;
+	for (; *tag != '\0'; tag++)
+		length += is_unfit(*tag) ? 3 : 1;
+	return length;
+}
+
+/* Writes TAG and its end to TO, each byte that is unfit for a file name as "%0A". */
+static void tag_put(const char *tag, char *to)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	for (; *tag != '\0'; tag++) {
+		if (is_unfit(*tag)) {
+			*to++ = '%';
+			*to++ = digits[(unsigned char)*tag >> 4];
+			*to++ = digits[(unsigned char)*tag & 15];
+		} else {
+			*to++ = *tag;
+		}
+	}
+	*to = '\0';
+}
+
 enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_chain_name *name,
 				   struct wh_error *error)
 {
@@ -20,7 +52,7 @@ enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_
 	if (dot == NULL || dot == file)
 		dot = file + strlen(file);
 	size_t stem_bytes = (size_t)(dot - file);
-	size_t tag_bytes = tag != NULL ? strlen(tag) + 1 : 0;
+	size_t tag_bytes = tag != NULL ? tag_length(tag) + 1 : 0;
 	if (stem_bytes == 0 || strcmp(file, ".") == 0 || strcmp(file, "..") == 0)
 		return wh_error_set(error, WH_ERR_INPUT, "\"%s\" names no file: give a path such as %.*s%strace.pcapng",
 				    path, (int)(directory_bytes < 200 ? directory_bytes : 200), path,
@@ -35,15 +67,10 @@ enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_
 		snprintf(name->directory, sizeof(name->directory), "%.*s", (int)directory_bytes, path);
 	int used = snprintf(name->stem, sizeof(name->stem), "%.*s", (int)stem_bytes, file);
 	snprintf(name->extension, sizeof(name->extension), "%s", dot);
-	if (tag == NULL)
-		return WH_OK;
-	char *at = name->stem + used;
-	*at++ = '_';
-	for (; *tag != '\0'; tag++) {
-		bool unfit = *tag == '/' || *tag == '\\' || (unsigned char)*tag < ' ';
-		memcpy(at++, unfit ? "-" : tag, 1);
+	if (tag != NULL) {
+		name->stem[used++] = '_';
+		tag_put(tag, name->stem + used);
 	}
-	*at = '\0';
 	return WH_OK;
 }
 
