@@ -10,8 +10,8 @@
 /* What "_00001_20260101000000" and a number of up to 20 digits may take. */
 enum { NUMBER_LEAST = 5, NUMBER_MOST = 20, DATE_DIGITS = 14, STAMP_BYTES = 40 };
 
-/* No two tags may have the same name, or one chain would take the other's files for its own: so '%' is written out, too.
- * What some file system refuses counts as unfit on all. */
+/* No two tags may have the same name, or one chain would take the other's files for its own: so '%' is written out,
+ * too. What some file system refuses counts as unfit on all. */
 static bool is_unfit(char c)
 {
 	return (unsigned char)c < ' ' || strchr("/\\%:*?\"<>|", c) != NULL;

@@ -22,8 +22,8 @@ struct wh_chain_name {
 };
 
 /* Splits PATH ("captures/trace.pcapng"). TAG, if not NULL, is added to the stem behind an underscore (the adapter's
- * name in a chain of its own); a byte that cannot stand in a file name, and '%', becomes '%' and two hexadecimal digits, so
- * that no two tags share a stem. WH_ERR_INPUT: PATH names no file or is too long. */
+ * name in a chain of its own); a byte that cannot stand in a file name, and '%', becomes '%' and two hexadecimal
+ * digits, so that no two tags share a stem. WH_ERR_INPUT: PATH names no file or is too long. */
 WH_MUST_CHECK enum wh_status wh_chain_name_parse(const char *path, const char *tag, struct wh_chain_name *name,
 						 struct wh_error *error);
 
