@@ -4,6 +4,7 @@
 #include "control_protocol.h"
 #include "control_socket.h"
 #include "control_view.h"
+#include "option_word.h"
 #include "text.h"
 
 #include <dirent.h>
@@ -61,6 +62,7 @@ __attribute__((format(printf, 3, 4))) static enum wh_result fail(struct wh_messa
 static enum wh_result read_option(int found, char **argv, struct call *call, struct wh_message *message)
 {
 	const char *name = control_action_name(call->request.action);
+	char word[64];
 	switch (found) {
 	case LETTER_CONTROL:
 		call->place = optarg;
@@ -80,8 +82,9 @@ static enum wh_result read_option(int found, char **argv, struct call *call, str
 	case ':':
 		return fail(message, WH_RESULT_USAGE, "%s: --control: a value is missing; give a path or a name", name);
 	default:
-		return fail(message, WH_RESULT_USAGE, "%s: %.60s cannot be; wirehaul %s --help lists the options", name,
-			    argv[optind - 1], name);
+		option_word(argv, word, sizeof(word));
+		return fail(message, WH_RESULT_USAGE, "%s: %s cannot be; wirehaul %s --help lists the options", name,
+			    word, name);
 	}
 }
 

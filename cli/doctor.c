@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "doctor.h"
 
+#include "option_word.h"
 #include "statistics_json.h"
 #include "text.h"
 #include "values.h"
@@ -108,6 +109,7 @@ static bool read_output(struct call *call, const char *value, struct wh_message 
 
 static bool read_option(int found, char **argv, struct call *call, struct wh_message *message)
 {
+	char word[64];
 	switch (found) {
 	case 'i':
 		return read_names(call, optarg, message);
@@ -126,12 +128,12 @@ static bool read_option(int found, char **argv, struct call *call, struct wh_mes
 	case 'h':
 		call->help = true;
 		return true;
-	case ':':
-		return fail(message, "doctor: %.60s: a value is missing; wirehaul doctor --help says which",
-			    argv[optind - 1]);
 	default:
-		return fail(message, "doctor: %.60s cannot be; wirehaul doctor --help lists the options",
-			    argv[optind - 1]);
+		option_word(argv, word, sizeof(word));
+		return fail(message,
+			    found == ':' ? "doctor: %s: a value is missing; wirehaul doctor --help says which"
+					 : "doctor: %s cannot be; wirehaul doctor --help lists the options",
+			    word);
 	}
 }
 

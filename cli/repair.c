@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "option_word.h"
 #include "text.h"
 #include "verify.h"
 
@@ -52,7 +53,7 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 static int refuse_option(int found, char **argv)
 {
 	char word[64];
-	option_wrong(argv, word, sizeof(word));
+	option_word(argv, word, sizeof(word));
 	if (found == ':')
 		complain("repair: a value is missing; -o takes the name of the new file");
 	else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "verify.h"
 
+#include "option_word.h"
 #include "text.h"
 
 #include <errno.h>
@@ -43,16 +44,6 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 	fprintf(stderr, "wirehaul: %s\n", line);
 }
 
-void option_wrong(char **argv, char *text, size_t size)
-{
-	const char *word = argv[optind - 1];
-	/* Of several letters in a word, the word may be the next one still. */
-	if (optopt == 0 || (strncmp(word, "--", 2) == 0 && strchr(word, '=') != NULL))
-		snprintf(text, size, "%.60s", word);
-	else
-		snprintf(text, size, "-%c", optopt);
-}
-
 /* Reads the options. Returns -1 to go on, or the exit status. */
 static int options_read(int argc, char **argv, struct verify_options *options)
 {
@@ -76,7 +67,7 @@ static int options_read(int argc, char **argv, struct verify_options *options)
 			fputs(help, stdout);
 			return EXIT_WHOLE;
 		default:
-			option_wrong(argv, word, sizeof(word));
+			option_word(argv, word, sizeof(word));
 			complain("verify: %s is no option of it; wirehaul verify --help lists them all", word);
 			return EXIT_UNREAD;
 		}

@@ -29,9 +29,6 @@ int verify_main(int argc, char **argv);
 /* 0: done; 2: wrong usage, or nothing to save in a file; 4: reading or writing failed. */
 int repair_main(int argc, char **argv);
 
-/* Puts the option that getopt_long() has just refused into TEXT. */
-void option_wrong(char **argv, char *text, size_t size);
-
 /*
  * Finds where files of one chain (by session, directory and name) that are given do not follow each other. *GAPS is an
  * array of *COUNT, the caller's to free. False: no memory. In verify_chain.c.

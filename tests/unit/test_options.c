@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The command line: every option with good and bad values, sizes and numbers at their limits, contradictions. */
+#include <getopt.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "option_word.h"
 #include "options.h"
 #include "values.h"
 
@@ -562,6 +564,39 @@ static void test_unknown_options(void **state)
 	check_bad(BASE "-x\n", "there is no option -x");
 }
 
+/* Parses TEXT with -a, -b, -c VALUE and --long alone, and compares what the option that is refused is called. */
+static void refused_as(const char *text, const char *expected)
+{
+	static const struct option names[] = { { "long", no_argument, NULL, 256 }, { 0 } };
+	struct line line;
+	char word[64] = "none";
+	parse(&line, text);
+	optind = opterr = 0;
+	for (int found; (found = getopt_long(line.count, line.words, ":abc:", names, NULL)) != -1;) {
+		if (found == '?' || found == ':') {
+			option_word(line.words, word, sizeof(word));
+			break;
+		}
+	}
+	assert_string_equal(word, expected);
+	options_free(&line.options);
+}
+
+static void test_refused_words(void **state)
+{
+	(void)state;
+	refused_as("-a", "none");
+	refused_as("-x", "-x");
+	refused_as("-xa", "-x");
+	refused_as("-axb", "-x");
+	refused_as("-a -bx", "-x");
+	refused_as("--long -xa", "-x");
+	refused_as("-c", "-c");
+	refused_as("-abc", "-c");
+	refused_as("--other -a", "--other");
+	refused_as("--long=3 -a", "--long=3");
+}
+
 static void test_contradictions(void **state)
 {
 	(void)state;
@@ -715,6 +750,7 @@ int main(void)
 		cmocka_unit_test(test_bad_values),
 		cmocka_unit_test(test_simulations),
 		cmocka_unit_test(test_unknown_options),
+		cmocka_unit_test(test_refused_words),
 		cmocka_unit_test(test_contradictions),
 		cmocka_unit_test(test_standard_output),
 		cmocka_unit_test(test_hostile_values),
