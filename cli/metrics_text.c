@@ -44,6 +44,7 @@ static const struct counter counters[] = {
 	{ "wirehaul_copied_bytes_total", OF_ALL(bytes_copied),
 	  "Bytes of frames that were copied or moved in user space." },
 	{ "wirehaul_files_total", OF_ALL(files), "Files that were begun." },
+	{ "wirehaul_deleted_files_total", OF_ALL(files_deleted), "Files that were deleted to make room." },
 	{ "wirehaul_undeleted_files_total", OF_ALL(files_left), "Files that were to be deleted and could not be." },
 	{ "wirehaul_write_errors_total", OF_ALL(write_errors),
 	  "Writes that failed, those that were tried again included." },

@@ -125,6 +125,7 @@ json_t *statistics_json(struct wh_capture *capture)
 	failed |= json_object_set_new(object, "bytes_on_disk", json_count(sum.bytes_on_disk));
 	failed |= json_object_set_new(object, "bytes_copied", json_count(sum.bytes_copied));
 	failed |= json_object_set_new(object, "files", json_count(sum.files));
+	failed |= json_object_set_new(object, "files_deleted", json_count(sum.files_deleted));
 	failed |= json_object_set_new(object, "files_left", json_count(sum.files_left));
 	failed |= json_object_set_new(object, "current_file", statistics_json_text(sum.current_file));
 	failed |= json_object_set_new(object, "marks", json_count(sum.marks));

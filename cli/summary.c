@@ -70,6 +70,9 @@ static void print_files(FILE *out, const struct wh_statistics *sum)
 	if (sum->free_percent >= 0)
 		fprintf(out, ", %.1f %% of the disk free", sum->free_percent);
 	fputc('\n', out);
+	if (sum->files_deleted > 0 && sum->simulate == WH_SIMULATE_NOTHING)
+		fprintf(out, "%s of the oldest files %s deleted to make room\n", text_count(sum->files_deleted).s,
+			sum->files_deleted == 1 ? "was" : "were");
 	if (sum->files_left > 0 && sum->simulate == WH_SIMULATE_NOTHING)
 		fprintf(out, "%s of the files that should have made room could NOT BE REMOVED\n",
 			text_count(sum->files_left).s);

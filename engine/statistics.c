@@ -81,6 +81,7 @@ static void totals_add(struct wh_writer *writer, struct wh_statistics *statistic
 	statistics->bytes_on_disk += totals.bytes_on_disk;
 	statistics->bytes_copied += totals.bytes_copied;
 	statistics->files += totals.files;
+	statistics->files_deleted += totals.files_deleted;
 	statistics->files_left += totals.files_left;
 	statistics->write_latency_us += totals.latency_ns / 1000;
 	statistics->write_errors += totals.write_errors;

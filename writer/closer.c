@@ -37,8 +37,8 @@ struct wh_closer {
 static void file_remove(struct wh_closer *closer, const char *path, bool at_once)
 {
 	struct wh_error error;
-	if (closer->config.files->remove(path, at_once, &error) != WH_OK)
-		closer->config.left(closer->config.context, &error);
+	bool gone = closer->config.files->remove(path, at_once, &error) == WH_OK;
+	closer->config.removed(closer->config.context, gone ? NULL : &error);
 }
 
 /* With the lock held. */

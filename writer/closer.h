@@ -25,8 +25,9 @@ struct wh_closer_config {
 	bool transient;  /* wh_closer_close() deletes all files that were closed and are left */
 	/* Called from the closing thread. A failure's words come in ERROR, else NULL. */
 	void (*closed)(void *context, const char *path, const struct wh_error *error);
-	/* A file could not be deleted, as ERROR says; it is not tried again. Called from any thread that deletes. */
-	void (*left)(void *context, const struct wh_error *error);
+	/* A file was deleted, or, where ERROR is not NULL, could not be and is not tried again. Called from any thread
+	 * that deletes. */
+	void (*removed)(void *context, const struct wh_error *error);
 	void *context;
 };
 

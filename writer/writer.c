@@ -29,12 +29,18 @@ static void file_closed(void *context, const char *path, const struct wh_error *
 	writer->sink->ops->wake(writer->sink);
 }
 
-/* From whoever deletes. The first is told of: the reason is mostly the same for all, and one line is enough of that. Of
- * a transient chain nobody expects anything to be left, so there it is an error; else the capture goes on. */
-static void file_left(void *context, const struct wh_error *error)
+/* From whoever deletes. The first that is left is told of: the reason is mostly the same for all, and one line is
+ * enough of that. Of a transient chain nobody expects anything to be left, so there it is an error; else the capture
+ * goes on.
+ */
+static void file_removed(void *context, const struct wh_error *error)
 {
 	struct wh_writer *writer = context;
-	/* Relaxed: a count. */
+	/* Relaxed, here and below: counts. */
+	if (error == NULL) {
+		atomic_fetch_add_explicit(&writer->files_deleted, 1, memory_order_relaxed);
+		return;
+	}
 	if (atomic_fetch_add_explicit(&writer->files_left, 1, memory_order_relaxed) != 0)
 		return;
 	if (writer->config.transient) {
@@ -280,7 +286,7 @@ enum wh_status wh_writer_start(struct wh_writer *writer, struct wh_error *error)
 		.may_delete = writer->config.recycle,
 		.transient = writer->config.transient,
 		.closed = file_closed,
-		.left = file_left,
+		.removed = file_removed,
 		.context = writer,
 	};
 	enum wh_status status = wh_closer_open(&closer, &writer->closer, error);
@@ -417,6 +423,7 @@ void wh_writer_totals_read(struct wh_writer *writer, struct wh_writer_totals *to
 	totals->bytes_on_disk = atomic_load_explicit(&writer->bytes_on_disk, memory_order_relaxed);
 	totals->bytes_copied = atomic_load_explicit(&writer->bytes_copied, memory_order_relaxed);
 	totals->files = atomic_load_explicit(&writer->files, memory_order_relaxed);
+	totals->files_deleted = atomic_load_explicit(&writer->files_deleted, memory_order_relaxed);
 	totals->files_left = atomic_load_explicit(&writer->files_left, memory_order_relaxed);
 	totals->latency_max_ns = atomic_load_explicit(&writer->latency_max_ns, memory_order_relaxed);
 	totals->latency_ns = atomic_load_explicit(&writer->latency_ns, memory_order_relaxed);

@@ -101,6 +101,7 @@ struct wh_writer_totals {
 	uint64_t bytes_on_disk;
 	uint64_t bytes_copied; /* packet bytes copied or moved, by the sources and by the writer */
 	uint64_t files;
+	uint64_t files_deleted;  /* to make room, or because they are transient */
 	uint64_t files_left;     /* that were to be deleted and could not be */
 	uint64_t latency_max_ns; /* longest time from queueing a write to its completion */
 	uint64_t latency_ns;     /* the sum of them */

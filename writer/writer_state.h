@@ -158,7 +158,7 @@ struct wh_writer {
 	_Atomic uint64_t write_counts[WH_WRITER_LATENCIES], write_errors, last_frame_ns;
 	_Atomic uint64_t beat_ns;    /* monotonic; when the thread last came round */
 	_Atomic uint64_t waiting_ns; /* since when writes to files are out and none comes back; 0: none is out */
-	_Atomic uint64_t files_left; /* written by whoever deletes */
+	_Atomic uint64_t files_deleted, files_left; /* written by whoever deletes */
 };
 
 #endif

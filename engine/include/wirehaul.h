@@ -157,6 +157,7 @@ struct wh_statistics {
 	uint64_t bytes_on_disk;       /* bytes of all files, headers and padding too */
 	uint64_t bytes_copied;        /* packet bytes copied or moved in user space */
 	uint64_t files;               /* files begun */
+	uint64_t files_deleted;       /* by the capture: -W, recycling; adopted ones, and a simulation's, too */
 	uint64_t files_left;          /* that were to be deleted and could not be */
 	char current_file[1024];      /* empty where there is none */
 	double free_percent;          /* of the output's file system; negative where it is not known */

@@ -26,7 +26,7 @@ NET_CAPABILITIES = 1 << 12 | 1 << 13  # CAP_NET_ADMIN and CAP_NET_RAW: what adap
 STATISTICS = {
     "state": str, "stop_reason": str, "interfaces": list, "frames_received": int, "frames_written": int,
     "frames_dropped": int, "bytes_captured": int, "bytes_on_disk": int, "bytes_copied": int, "files": int,
-    "files_left": int,
+    "files_deleted": int, "files_left": int,
     "current_file": str, "free_percent": float, "ring_fill_max_percent": float, "write_latency_max_us": int,
 }  # fmt: skip
 STATISTICS_OF_ONE = {
@@ -122,6 +122,9 @@ class Files(case.Case):
         self.assertEqual(len(outcome.files), 3)
         self.assertGreater(outcome.stats["files"], 10)
         self.assertNames(outcome.files, first=outcome.stats["files"] - 2)
+        deleted = outcome.stats["files"] - 3
+        self.assertEqual(outcome.stats["files_deleted"], deleted)
+        self.assertIn(f"{deleted} of the oldest files were deleted to make room", outcome.stderr)
         counted = self.count(outcome.files, size=SIZE)
         self.assertSound(counted)
         self.assertNumbers(counted, last=20000, missing=0, duplicated=0, reordered=0)
@@ -142,6 +145,7 @@ class Files(case.Case):
         self.assertEqual(len(outcome.files), 4)
         self.assertEqual(outcome.files[0], first)
         self.assertEqual(outcome.stats["files_left"], 1)
+        self.assertEqual(outcome.stats["files_deleted"], outcome.stats["files"] - len(outcome.files))
         said = [line for line in outcome.stderr.splitlines() if "cannot remove" in line]
         self.assertEqual(len(said), 1, outcome.stderr)
         self.assertIn(first, said[0])

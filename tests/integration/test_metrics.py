@@ -47,6 +47,7 @@ OF_ALL = {
     "wirehaul_written_bytes_total": "bytes_on_disk",
     "wirehaul_copied_bytes_total": "bytes_copied",
     "wirehaul_files_total": "files",
+    "wirehaul_deleted_files_total": "files_deleted",
     "wirehaul_undeleted_files_total": "files_left",
     "wirehaul_write_errors_total": "write_errors",
     "wirehaul_marks_total": "marks",

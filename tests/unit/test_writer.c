@@ -1026,6 +1026,7 @@ static void transient_files_that_cannot_be_removed(void **state)
 	assert_non_null(strstr(rig->text[WH_WRITER_STOP_ERROR], strerror(EISDIR)));
 	wh_writer_totals_read(rig->writer, &totals);
 	assert_int_equal(totals.files_left, 2);
+	assert_int_equal(totals.files_deleted, 1);
 	wh_rig_finish(rig);
 	assert_int_equal(wh_rig_events(rig, WH_WRITER_STOP_ERROR), 1);
 	assert_int_equal(rmdir(first), 0);
