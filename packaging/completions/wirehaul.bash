@@ -96,9 +96,8 @@ _wirehaul() {
 _wirehaul_command() {
 	local options=
 	case $1 in
-	status) options="--control --json -h --help" ;;
-	rotate | mark) options="--control -h --help" ;;
-	stop) options="--control --no-wait -h --help" ;;
+	status | rotate | mark) options="--control --json -h --help" ;;
+	stop) options="--control --json --no-wait -h --help" ;;
 	verify) options="-q --quiet --json -h --help" ;;
 	repair) options="-o --output --in-place -q --quiet -h --help" ;;
 	doctor) options="-i --interface -w --write --min-free --no-measure --json -h --help" ;;
