@@ -397,7 +397,8 @@ void wh_capture_close(struct wh_capture *capture)
 		capture->first_event = event->next;
 		free(event);
 	}
-	const int descriptors[] = { capture->stop_fd, capture->event_fd, capture->done_fd, capture->lock_fd };
+	wh_directory_unlock(capture->lock_fd);
+	const int descriptors[] = { capture->stop_fd, capture->event_fd, capture->done_fd };
 	for (size_t i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]); i++)
 		if (descriptors[i] >= 0)
 			close(descriptors[i]);

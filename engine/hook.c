@@ -54,9 +54,12 @@ enum wh_status wh_hooks_open(const char *command, struct wh_hooks **opened, stru
 }
 
 /* In the child, where only async-signal-safe calls are allowed. The mask, SIGPIPE and SIGXFSZ are as a program expects
- * them; of our descriptors only 0, 1 and 2 are left (all others close on exec). */
+ * them; of our descriptors only 0, 1 and 2 are left. */
 static _Noreturn void command_become(char *const *arguments)
 {
+	/* Before the CPU is left to others: rings and the directory's lock would last for as long as this waits for its
+	 * turn. Before Linux 5.9 they close when the program begins. */
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

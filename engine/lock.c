@@ -30,3 +30,13 @@ enum wh_status wh_directory_lock(const char *path, int *fd, struct wh_error *err
 			    "another capture writes to the directory %s: stop it, or choose another directory",
 			    name.directory);
 }
+
+void wh_directory_unlock(int fd)
+{
+	if (fd < 0)
+		return;
+	/* A command (-z) that has been forked and not yet become a program holds the descriptor, too: closing ours
+	 * would leave the lock with it. */
+	flock(fd, LOCK_UN);
+	close(fd);
+}

@@ -43,6 +43,11 @@ static enum wh_status text_check(const char *text, struct wh_error *error)
 	return WH_OK;
 }
 
+static bool goes_into_files(const struct wh_capture *capture)
+{
+	return capture->settings.format == WH_WRITE_PCAPNG;
+}
+
 /* Takes note of the mark wherever it is to be, for others to write. What ran out of room or memory is left out. */
 static enum wh_status mark_post(struct wh_capture *capture, const char *text, struct wh_marks_line **line,
 				struct wh_error *error)
@@ -69,6 +74,10 @@ enum wh_result wh_capture_mark(struct wh_capture *capture, const char *text, str
 	struct wh_marks_line *line = NULL;
 	message->text[0] = '\0';
 	enum wh_status status = text_check(text, &error);
+	if (status == WH_OK && !goes_into_files(capture) && capture->marks_file == NULL)
+		status =
+		    wh_error_set(&error, WH_ERR_INPUT,
+				 "this capture has no place for marks: it writes classic pcap, and no file of marks");
 	if (status == WH_OK)
 		status = mark_post(capture, text, &line, &error);
 	bool posted = status == WH_OK;
@@ -81,7 +90,7 @@ enum wh_result wh_capture_mark(struct wh_capture *capture, const char *text, str
 		snprintf(message->text, sizeof(message->text), "%s", error.text);
 		return status == WH_ERR_INPUT ? WH_RESULT_USAGE : WH_RESULT_ERROR;
 	}
-	bool in_files = capture->settings.format == WH_WRITE_PCAPNG;
+	bool in_files = goes_into_files(capture);
 	if (in_files || outcome != WH_MARKS_FAILED)
 		atomic_fetch_add_explicit(&capture->marks, 1, memory_order_relaxed);
 	if (outcome == WH_MARKS_FAILED) {
@@ -101,7 +110,8 @@ static void line_failed(void *context, const struct wh_error *error)
 
 enum wh_status wh_marks_open(struct wh_capture *capture, struct wh_error *error)
 {
-	if (!wh_settings_write_files(&capture->settings))
+	/* A simulation leaves nothing behind. */
+	if (!wh_settings_write_files(&capture->settings) || capture->settings.config.simulate != WH_SIMULATE_NOTHING)
 		return WH_OK;
 	const struct wh_marks_file_config config = {
 		.output = capture->settings.config.output,

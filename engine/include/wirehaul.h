@@ -223,12 +223,12 @@ WH_API void wh_capture_rotate(struct wh_capture *capture);
  * Puts TEXT (UTF-8, 1 to 1000 bytes, no control characters) and the present time into the current file of each chain,
  * between the frames, as a systemd Journal Export Block, which Wireshark shows as a line of its own; and into the file
  * of marks beside the chain, whose name is the chain's stem with "_marks.txt". Classic pcap has the latter alone,
- * standard output the former. Any thread. A thread of the library's writes the file of marks, and is waited for during
- * a tenth of a second at most. WH_RESULT_OK: the mark is in the file of marks and, within a second, in the capture;
- * *MESSAGE is empty, or says that the disk is late: then both wait for it, and if the file of marks cannot be written
- * in the end, a warning is reported. WH_RESULT_USAGE: TEXT cannot be a mark or the capture does not run.
- * WH_RESULT_ERROR: the file of marks cannot be written, as *MESSAGE says, and the mark is in the capture alone; or 1000
- * marks wait for the disk already.
+ * standard output and simulations the former. Any thread. A thread of the library's writes the file of marks, and is
+ * waited for during a tenth of a second at most. WH_RESULT_OK: the mark is in the file of marks and, within a second,
+ * in the capture; *MESSAGE is empty, or says that the disk is late: then both wait for it, and if the file of marks
+ * cannot be written in the end, a warning is reported. WH_RESULT_USAGE: TEXT cannot be a mark, the capture does not
+ * run, or neither place is there. WH_RESULT_ERROR: the file of marks cannot be written, as *MESSAGE says, and the mark
+ * is in the capture alone; or 1000 marks wait for the disk already.
  */
 WH_API WH_MUST_USE enum wh_result wh_capture_mark(struct wh_capture *capture, const char *text,
 						  struct wh_message *message);

@@ -317,8 +317,11 @@ class NoNic(Simulate):
         """Whichever signal ends it, nothing is left, and only then does it say so."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
             with self.subTest(signal=number.name):
-                simulation, output = self.start("-C", "20")
+                control = os.path.join(self.scratch, "control")
+                simulation, output = self.start("-C", "20", "--control", control)
                 self.wait_files(simulation, 3)
+                # A mark goes with the files.
+                rig.run(self.wirehaul, "mark", "--control", control, "here")
                 simulation.kill(signal.SIGUSR1)
                 rig.wait_for(lambda: "files will be removed" in simulation.stderr(), 10 * self.options.slow, "figures")
                 self.assertNotIn("files are removed", simulation.stderr())

@@ -330,6 +330,7 @@ struct fixture {
 	char other[PATH_BYTES];
 	char pipe[PATH_BYTES];
 	int pipe_fd;
+	enum wh_file_format format; /* of the capture */
 	struct wh_capture *capture;
 	struct control_server *server;
 	char told[256]; /* the last that the server told the program */
@@ -489,6 +490,7 @@ static void server_start(struct fixture *fixture, const char *output)
 	wh_config_init(&config);
 	config.replay_file = fixture->pipe;
 	config.simulate = WH_SIMULATE_NO_DISK;
+	config.format = fixture->format;
 	config.ring_bytes = 1 << 20;
 	config.block_bytes = 4096;
 	if (wh_capture_open(&config, &fixture->capture, &message) != WH_RESULT_OK)
@@ -695,6 +697,25 @@ static void test_server_many_marks(void **state)
 	assert_true(too_many <= TRIED - 50);
 }
 
+/* Classic pcap has no place for a mark, and without files of its own the capture has none beside it. */
+static void test_server_mark_without_place(void **state)
+{
+	struct fixture *fixture = *state;
+	fixture->format = WH_FORMAT_PCAP;
+	server_start(fixture, NULL);
+	int fd = dial(fixture);
+	json_t *reply = exchange(fd, "{\"do\":\"mark\",\"text\":\"lost\"}\n");
+	assert_true(json_is_false(json_object_get(reply, "ok")));
+	const char *error = json_string_value(json_object_get(reply, "error"));
+	assert_non_null(error);
+	assert_non_null(strstr(error, "no place for marks"));
+	json_decref(reply);
+	close(fd);
+	struct wh_statistics sum;
+	wh_capture_statistics(fixture->capture, &sum);
+	assert_int_equal(sum.marks, 0);
+}
+
 /* Those for whom there is no place wait for one. */
 static void test_server_full(void **state)
 {
@@ -811,6 +832,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_server_many_rotations, fixture_make, fixture_drop),
 		cmocka_unit_test_setup_teardown(test_server_refuses, fixture_make, fixture_drop),
 		cmocka_unit_test_setup_teardown(test_server_many_marks, fixture_make, fixture_drop),
+		cmocka_unit_test_setup_teardown(test_server_mark_without_place, fixture_make, fixture_drop),
 		cmocka_unit_test_setup_teardown(test_server_full, fixture_make, fixture_drop),
 		cmocka_unit_test_setup_teardown(test_server_stop, fixture_make, fixture_drop),
 		cmocka_unit_test_setup_teardown(test_server_closes, fixture_make, fixture_drop),

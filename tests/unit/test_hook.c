@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "engine/hook.h"
+#include "engine/lock.h"
 
 enum { PATIENCE_MS = 30000, TEXT_BYTES = 8192 };
 
@@ -299,16 +300,38 @@ static void those_that_wait_are_bounded(void **state)
 	fclose(children);
 }
 
+/* A command is forked with all descriptors, and whoever else has the directory's would keep its lock. */
+static void the_lock_ends_whoever_has_it(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct wh_error error;
+	char path[96];
+	int first, second;
+	snprintf(path, sizeof(path), "%s/t.pcapng", fixture->directory);
+	assert_int_equal(wh_directory_lock(path, &first, &error), WH_OK);
+	assert_true(first >= 0);
+	assert_int_equal(wh_directory_lock(path, &second, &error), WH_ERR_INPUT);
+	assert_int_equal(second, -1);
+	int same = dup(first);
+	assert_true(same >= 0);
+	wh_directory_unlock(first);
+	assert_int_equal(wh_directory_lock(path, &second, &error), WH_OK);
+	wh_directory_unlock(second);
+	close(same);
+	wh_directory_unlock(-1);
+}
+
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, fixture_make, fixture_drop)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_FIXTURE(one_at_a_time_and_in_order), WITH_FIXTURE(paths_arrive_whole),
-		WITH_FIXTURE(place_in_the_world),         WITH_FIXTURE(failures_are_told),
-		WITH_FIXTURE(a_command_that_is_none),     WITH_FIXTURE(reaping_too_early),
-		WITH_FIXTURE(the_end_leaves_nothing_out), WITH_FIXTURE(process_group_of_its_own),
-		WITH_FIXTURE(the_end_is_no_crowd),        WITH_FIXTURE(those_that_wait_are_bounded),
+		WITH_FIXTURE(one_at_a_time_and_in_order),   WITH_FIXTURE(paths_arrive_whole),
+		WITH_FIXTURE(place_in_the_world),           WITH_FIXTURE(failures_are_told),
+		WITH_FIXTURE(a_command_that_is_none),       WITH_FIXTURE(reaping_too_early),
+		WITH_FIXTURE(the_end_leaves_nothing_out),   WITH_FIXTURE(process_group_of_its_own),
+		WITH_FIXTURE(the_end_is_no_crowd),          WITH_FIXTURE(those_that_wait_are_bounded),
+		WITH_FIXTURE(the_lock_ends_whoever_has_it),
 	};
 	return cmocka_run_group_tests_name("hook", tests, NULL, NULL);
 }
