@@ -26,6 +26,7 @@ struct wh_output {
 	struct wh_writer *writer;
 	struct wh_capture *capture;
 	bool started;
+	_Atomic uint32_t untold; /* a bit for each kind of event for which there was no memory */
 };
 
 enum wh_port_state {
@@ -110,11 +111,12 @@ struct wh_capture {
 
 	pthread_mutex_t lock;
 	pthread_mutex_t report_lock;
-	struct wh_event *first_event, *last_event; /* lock */
-	enum wh_stop_reason stop_reason;           /* lock */
-	char stop_text[512];                       /* lock */
-	char blemish[512];                         /* lock: why it is no success though it was stopped as asked */
-	bool running;                              /* lock */
+	struct wh_event *first_event, *last_event;    /* lock */
+	_Atomic bool sources_untold[WH_SOURCES_MOST]; /* that have ended, where there was no memory for the event */
+	enum wh_stop_reason stop_reason;              /* lock */
+	char stop_text[512];                          /* lock */
+	char blemish[512];                            /* lock: why it is no success though it was stopped as asked */
+	bool running;                                 /* lock */
 };
 
 /* Tells the program of something. Any thread. */

@@ -5,15 +5,13 @@
 
 #include "engine/engine_state.h"
 
-/* Any of the writer's threads: hands what they tell over to the supervisor. */
-static void writer_event(void *context, enum wh_writer_event kind, uint64_t number, const char *text)
+/* Returns whether there was memory for it. */
+static bool event_add(struct wh_capture *capture, enum wh_writer_event kind, uint64_t number, const char *text)
 {
-	struct wh_output *output = context;
-	struct wh_capture *capture = output->capture;
 	size_t length = text != NULL ? strlen(text) : 0;
 	struct wh_event *event = malloc(sizeof(*event) + length + 1);
 	if (event == NULL)
-		return;
+		return false;
 	*event = (struct wh_event){ .kind = kind, .number = number };
 	memcpy(event->text, text != NULL ? text : "", length + 1);
 	pthread_mutex_lock(&capture->lock);
@@ -23,6 +21,25 @@ static void writer_event(void *context, enum wh_writer_event kind, uint64_t numb
 		capture->first_event = event;
 	capture->last_event = event;
 	pthread_mutex_unlock(&capture->lock);
+	return true;
+}
+
+/* What a capture could not end without must come through without memory, too. */
+static void event_note(struct wh_output *output, enum wh_writer_event kind, uint64_t number)
+{
+	if (kind == WH_WRITER_SOURCE_ENDED)
+		atomic_store_explicit(&output->capture->sources_untold[number], true, memory_order_relaxed);
+	/* Release: pairs with the acquire in untold_handle(), for what is noted above as well. */
+	atomic_fetch_or_explicit(&output->untold, UINT32_C(1) << kind, memory_order_release);
+}
+
+/* Any of the writer's threads: hands what they tell over to the supervisor. */
+static void writer_event(void *context, enum wh_writer_event kind, uint64_t number, const char *text)
+{
+	struct wh_output *output = context;
+	struct wh_capture *capture = output->capture;
+	if (!event_add(capture, kind, number, text))
+		event_note(output, kind, number);
 	const uint64_t one = 1;
 	ssize_t ignored = write(capture->event_fd, &one, sizeof(one));
 	(void)ignored;

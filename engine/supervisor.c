@@ -309,14 +309,15 @@ static void trouble(struct wh_capture *capture, bool lasting, const char *text)
 	pthread_mutex_unlock(&capture->lock);
 }
 
-static void event_handle(struct supervisor *supervisor, const struct wh_event *event)
+static void event_handle(struct supervisor *supervisor, enum wh_writer_event kind, uint64_t number, const char *text)
 {
-	switch (event->kind) {
+	struct wh_capture *capture = supervisor->capture;
+	switch (kind) {
 	case WH_WRITER_FILE_CLOSED:
-		file_closed(supervisor->capture, event->text);
+		file_closed(capture, text);
 		break;
 	case WH_WRITER_SOURCE_ENDED:
-		source_ended(supervisor, event->number);
+		source_ended(supervisor, number);
 		break;
 	case WH_WRITER_STOP_COUNT:
 		stop_begin(supervisor, WH_STOP_COUNT, NULL);
@@ -328,20 +329,50 @@ static void event_handle(struct supervisor *supervisor, const struct wh_event *e
 		stop_begin(supervisor, WH_STOP_FILESIZE, NULL);
 		break;
 	case WH_WRITER_STOP_SPACE:
-		stop_begin(supervisor, WH_STOP_LOW_SPACE, event->text);
+		stop_begin(supervisor, WH_STOP_LOW_SPACE, text);
 		break;
 	case WH_WRITER_STOP_ERROR:
-		stop_begin(supervisor, WH_STOP_ERROR, event->text);
+		stop_begin(supervisor, WH_STOP_ERROR, text);
 		break;
 	case WH_WRITER_FILE_LEFT:
-		wh_capture_report(supervisor->capture, 2, "%s", event->text);
+		wh_capture_report(capture, 2, "%s", text);
 		break;
 	case WH_WRITER_TROUBLE:
-		trouble(supervisor->capture, event->number != 0, event->text);
+		trouble(capture, number != 0, text);
 		break;
 	case WH_WRITER_NOTICE:
-		wh_capture_report(supervisor->capture, 1, "%s", event->text);
+		wh_capture_report(capture, 1, "%s", text);
 		break;
+	}
+}
+
+/* What KIND OUTPUT told of when there was no memory for an event: an end is an end all the same, and trouble may have
+ * been lasting. */
+static void untold_one(struct supervisor *supervisor, enum wh_writer_event kind)
+{
+	struct wh_capture *capture = supervisor->capture;
+	switch (kind) {
+	case WH_WRITER_FILE_CLOSED:
+		if (capture->hooks != NULL)
+			wh_capture_report(capture, 2, "there was no memory to run the command (-z) on a file or more");
+		break;
+	case WH_WRITER_SOURCE_ENDED:
+		for (uint32_t i = 0; i < WH_SOURCES_MOST; i++)
+			if (atomic_exchange_explicit(&capture->sources_untold[i], false, memory_order_relaxed))
+				source_ended(supervisor, i);
+		break;
+	default:
+		event_handle(supervisor, kind, 1, "something has happened for whose words there was no memory");
+	}
+}
+
+static void untold_handle(struct supervisor *supervisor, struct wh_output *output)
+{
+	/* Acquire: pairs with the release in event_note(). */
+	uint32_t untold = atomic_exchange_explicit(&output->untold, 0, memory_order_acquire);
+	for (uint32_t kind = 0; untold >> kind != 0; kind++) {
+		if ((untold >> kind & 1) != 0)
+			untold_one(supervisor, (enum wh_writer_event)kind);
 	}
 }
 
@@ -354,13 +385,15 @@ static void events_handle(struct supervisor *supervisor)
 	pthread_mutex_unlock(&capture->lock);
 	while (event != NULL) {
 		struct wh_event *next = event->next;
-		event_handle(supervisor, event);
+		event_handle(supervisor, event->kind, event->number, event->text);
 		/* Here and below: each may take as long as the kernel takes to end a ring or to make one, and a
 		 * thread that works its way through hundreds is alive. */
 		wh_beat(&capture->beat_ns);
 		free(event);
 		event = next;
 	}
+	for (uint32_t i = 0; i < atomic_load(&capture->output_count); i++)
+		untold_handle(supervisor, &capture->outputs[i]);
 }
 
 static void asked_handle(struct supervisor *supervisor)
