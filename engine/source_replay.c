@@ -2,7 +2,6 @@
 /* Frames of a capture file, or made up, in blocks of the layout that the kernel fills (linux/if_packet.h): what comes
  * behind cannot tell the difference. */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_packet.h>
 #include <pcap/pcap.h>
 #include <poll.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/filter.h"
+#include "engine/replay_input.h"
 #include "engine/source.h"
 #include "ringbuf/clock.h"
 #include "writer/format_pcapng.h"
@@ -43,19 +43,26 @@ struct replay {
 	uint64_t received; /* since statistics() was last called */
 	uint64_t serial;   /* frames ever made up */
 	int wake_fd;
-	int input_fd;  /* what is not a plain file and may be silent, such as a pipe */
-	int stop_fd;   /* eventfd: do not wait for it any longer */
-	bool given_up; /* a read of it has ended that way */
+	struct wh_replay_input *input; /* NULL: a plain file, which is never silent */
+	bool quiet;                    /* the input has no frame that is whole, and has not ended */
+	uint64_t timeout_ns; /* after which a block goes on its way though it has room, where the input is quiet */
+	/* The block that is being filled: */
+	uint32_t used, frames, last; /* behind its frames, how many they are, and where the last one begins */
+	uint64_t since_ns;           /* monotonic; when its first frame came */
 };
 
-/* Gets the next frame of the file that passes the filter into held. False at the end. */
+/* Gets the next frame of the file that passes the filter into held. False at the end, and where it is quiet. */
 static bool frame_fetch(struct replay *replay)
 {
 	while (replay->held_bytes == NULL) {
 		struct pcap_pkthdr *header;
 		const u_char *bytes;
+		replay->quiet = replay->input != NULL && !wh_replay_input_is_ready(replay->input);
+		if (replay->quiet)
+			return false;
 		int result = pcap_next_ex(replay->file, &header, &bytes);
-		if (result == PCAP_ERROR && !replay->given_up)
+		bool given_up = replay->input != NULL && wh_replay_input_has_given_up(replay->input);
+		if (result == PCAP_ERROR && !given_up)
 			snprintf(replay->source.problem, sizeof(replay->source.problem), "%.200s is damaged: %.200s",
 				 replay->path, pcap_geterr(replay->file));
 		if (result != 1) {
@@ -125,31 +132,52 @@ static uint32_t frame_put(struct replay *replay, uint8_t *at, uint32_t room, boo
 	return slot_put(at, ns, captured, original);
 }
 
+/* Puts as many frames as there are and as have room into the block that is to be filled. */
+static void block_fill(struct replay *replay, uint8_t *base)
+{
+	const struct wh_source *source = &replay->source;
+	if (replay->frames == 0) {
+		((struct tpacket_block_desc *)(void *)base)->hdr.bh1.block_status = TP_STATUS_USER;
+		replay->used = WH_CHUNK_FIRST_SLOT;
+	}
+	uint32_t size;
+	replay->quiet = false;
+	while ((size = frame_put(replay, base + replay->used, source->block_bytes - replay->used,
+				 replay->frames == 0)) != 0) {
+		if (replay->frames == 0)
+			replay->since_ns = wh_ns_monotonic();
+		replay->last = replay->used;
+		replay->used += size;
+		replay->frames++;
+	}
+}
+
 static bool replay_next(struct wh_source *source, struct wh_block *block)
 {
 	struct replay *replay = (struct replay *)source;
 	uint32_t index = replay->next;
-	if (replay->ended || atomic_load_explicit(&replay->stopped, memory_order_relaxed) ||
+	bool stopped = atomic_load_explicit(&replay->stopped, memory_order_relaxed);
+	if (replay->ended || (stopped && replay->frames == 0) ||
 	    atomic_load_explicit(&replay->lent[index], memory_order_acquire)) /* pairs with replay_release() */
 		return false;
 	uint8_t *base = source->memory + (size_t)index * source->block_bytes;
-	struct tpacket_block_desc *header = (struct tpacket_block_desc *)(void *)base;
-	header->hdr.bh1.block_status = TP_STATUS_USER;
-	uint32_t at = WH_CHUNK_FIRST_SLOT, size, frames = 0, last = 0;
-	while ((size = frame_put(replay, base + at, source->block_bytes - at, frames == 0)) != 0) {
-		last = at;
-		at += size;
-		frames++;
-	}
-	if (frames == 0) {
-		replay->ended = true;
+	if (!stopped)
+		block_fill(replay, base);
+	if (replay->frames == 0) {
+		replay->ended = !replay->quiet;
 		return false;
 	}
-	((struct tpacket3_hdr *)(void *)(base + last))->tp_next_offset = 0;
-	replay->received += frames;
-	*block = (struct wh_block){
-		.base = base, .index = index, .frames = frames, .used = at, .first_slot = WH_CHUNK_FIRST_SLOT
-	};
+	/* Let in when a block with them goes on its way, and not before. */
+	if (replay->quiet && !stopped && wh_ns_monotonic() - replay->since_ns < replay->timeout_ns)
+		return false;
+	((struct tpacket3_hdr *)(void *)(base + replay->last))->tp_next_offset = 0;
+	replay->received += replay->frames;
+	*block = (struct wh_block){ .base = base,
+				    .index = index,
+				    .frames = replay->frames,
+				    .used = replay->used,
+				    .first_slot = WH_CHUNK_FIRST_SLOT };
+	replay->frames = 0;
 	atomic_store_explicit(&replay->lent[index], true, memory_order_relaxed);
 	replay->next = index + 1 == source->block_count ? 0 : index + 1;
 	return true;
@@ -162,12 +190,12 @@ static void event_send(int fd)
 	(void)ignored;
 }
 
-/* The capture thread may be in the middle of a frame that a silent pipe does not go on with. It is woken from outside
- * only to end, so what it waits for is then at its end. */
+/* It is woken from outside only to end, so what the capture thread waits for, where it does, is then at its end. */
 static void replay_wake(struct wh_source *source)
 {
 	const struct replay *replay = (struct replay *)source;
-	event_send(replay->stop_fd);
+	if (replay->input != NULL)
+		wh_replay_input_give_up(replay->input);
 	event_send(replay->wake_fd);
 }
 
@@ -182,9 +210,15 @@ static void replay_release(struct wh_source *source, uint32_t index)
 static void replay_wait(struct wh_source *source, uint64_t timeout_ns)
 {
 	struct replay *replay = (struct replay *)source;
-	struct pollfd event = { .fd = replay->wake_fd, .events = POLLIN };
+	struct pollfd events[] = { { .fd = replay->wake_fd, .events = POLLIN },
+				   { .fd = replay->quiet ? wh_replay_input_fd(replay->input) : -1, .events = POLLIN } };
+	if (replay->quiet && replay->frames > 0) {
+		uint64_t passed_ns = wh_ns_monotonic() - replay->since_ns;
+		uint64_t left_ns = passed_ns < replay->timeout_ns ? replay->timeout_ns - passed_ns : 0;
+		timeout_ns = left_ns < timeout_ns ? left_ns : timeout_ns;
+	}
 	uint64_t woken;
-	if (poll(&event, 1, (int)((timeout_ns + WH_NS_PER_MS - 1) / WH_NS_PER_MS)) == 1 &&
+	if (poll(events, 2, (int)((timeout_ns + WH_NS_PER_MS - 1) / WH_NS_PER_MS)) > 0 && events[0].revents != 0 &&
 	    read(replay->wake_fd, &woken, sizeof(woken)) < 0)
 		return;
 }
@@ -224,8 +258,7 @@ static void replay_close(struct wh_source *source)
 		munmap(source->memory, (size_t)source->block_bytes * source->block_count);
 	if (replay->wake_fd >= 0)
 		close(replay->wake_fd);
-	if (replay->stop_fd >= 0)
-		close(replay->stop_fd);
+	wh_replay_input_close(replay->input);
 	free(replay->lent);
 	free(replay);
 }
@@ -242,59 +275,30 @@ static const struct wh_source_ops replay_ops = {
 	.close = replay_close,
 };
 
-static ssize_t input_read(void *cookie, char *buffer, size_t size)
-{
-	struct replay *replay = cookie;
-	struct pollfd events[] = { { .fd = replay->stop_fd, .events = POLLIN },
-				   { .fd = replay->input_fd, .events = POLLIN } };
-	for (;;) {
-		if (poll(events, 2, -1) < 0) {
-			if (errno != EINTR)
-				return -1;
-			continue;
-		}
-		if (events[0].revents != 0) {
-			replay->given_up = true;
-			return 0;
-		}
-		ssize_t count = read(replay->input_fd, buffer, size);
-		if (count >= 0 || (errno != EINTR && errno != EAGAIN))
-			return count;
-	}
-}
-
-static int input_close(void *cookie)
-{
-	const struct replay *replay = cookie;
-	return replay->input_fd != STDIN_FILENO ? close(replay->input_fd) : 0;
-}
-
 /* Opens what libpcap would wait for without end. */
-static pcap_t *input_open(struct replay *replay, const char *path, char *words)
+static enum wh_status input_open(struct replay *replay, const char *path, char *words, struct wh_error *error)
 {
-	const cookie_io_functions_t functions = { .read = input_read, .close = input_close };
-	replay->input_fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-	FILE *stream = replay->input_fd >= 0 ? fopencookie(replay, "r", functions) : NULL;
-	if (stream == NULL) {
-		snprintf(words, PCAP_ERRBUF_SIZE, "%s", strerror(errno));
-		if (replay->input_fd >= 0)
-			input_close(replay);
-		return NULL;
-	}
-	pcap_t *file = pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_NANO, words);
-	if (file == NULL)
+	FILE *stream;
+	enum wh_status status = wh_replay_input_open(path, &replay->input, &stream, error);
+	if (status != WH_OK)
+		return status;
+	replay->file = pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_NANO, words);
+	if (replay->file == NULL)
 		fclose(stream);
-	return file;
+	return WH_OK;
 }
 
 static enum wh_status file_open(struct replay *replay, const struct wh_replay_config *config, struct wh_error *error)
 {
 	char words[PCAP_ERRBUF_SIZE] = "";
 	struct stat about;
+	enum wh_status status = WH_OK;
 	if (strcmp(config->path, "-") == 0 || (stat(config->path, &about) == 0 && S_ISFIFO(about.st_mode)))
-		replay->file = input_open(replay, config->path, words);
+		status = input_open(replay, config->path, words, error);
 	else
 		replay->file = pcap_open_offline_with_tstamp_precision(config->path, PCAP_TSTAMP_PRECISION_NANO, words);
+	if (status != WH_OK)
+		return status;
 	if (replay->file == NULL)
 		return wh_error_set(error, WH_ERR_INPUT, "cannot read %.200s as a capture file: %.200s", config->path,
 				    words);
@@ -335,8 +339,8 @@ enum wh_status wh_source_replay_open(const struct wh_replay_config *config, stru
 	replay->endless = config->synthetic_frames == 0;
 	replay->synthetic_bytes = config->synthetic_bytes;
 	replay->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	replay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	const struct wh_ring_geometry *geometry = &config->geometry;
+	replay->timeout_ns = geometry->timeout_ms * WH_NS_PER_MS;
 	size_t bytes = (size_t)geometry->block_bytes * geometry->block_count;
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	replay->source.memory = memory == MAP_FAILED ? NULL : memory;
@@ -344,7 +348,7 @@ enum wh_status wh_source_replay_open(const struct wh_replay_config *config, stru
 	replay->source.block_count = geometry->block_count;
 	replay->lent = calloc(geometry->block_count, sizeof(*replay->lent));
 	enum wh_status status = WH_OK;
-	if (replay->wake_fd < 0 || replay->stop_fd < 0 || memory == MAP_FAILED || replay->lent == NULL)
+	if (replay->wake_fd < 0 || memory == MAP_FAILED || replay->lent == NULL)
 		status = wh_error_system(error, errno, "cannot make a replay ring of %zu bytes", bytes);
 	else if (config->path != NULL)
 		status = file_open(replay, config, error);

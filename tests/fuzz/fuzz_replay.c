@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* libFuzzer target: the bytes are a capture file for the replay, whose blocks go through the encoders. The source may
+/* libFuzzer target: the bytes are a capture file for the replay, once as a file and once through a pipe; its blocks go
+ * through the encoders. The source may
  * refuse the file or end it early and say why; what it does hand out must be encoded right. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 #include "blocks.h"
 #include "engine/source.h"
 
-enum { BLOCK_BYTES = 32 * 1024, BLOCKS = 2 };
+enum { BLOCK_BYTES = 32 * 1024, BLOCKS = 2, PIPE_BYTES = 65536 /* what a pipe has room for (pipe(7)) */ };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,27 +37,22 @@ static void block_check(const struct wh_block *block)
 	wh_test_walk_free(&walk);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* Replays PATH to its end. Returns how many frames came out; -1: it was refused. */
+static int64_t replay(const char *path, const uint8_t *data, size_t size)
 {
-	char path[64];
-	int fd = memfd_create("fuzz", MFD_CLOEXEC);
-	if (fd < 0 || (size > 0 && write(fd, data, size) != (ssize_t)size))
-		abort();
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	const struct wh_replay_config config = {
 		.path = path,
 		/* The first byte of a file is its magic number; the last one may just as well choose the snapshot
 		   length. */
 		.snapshot_length = size > 0 && data[size - 1] % 2 == 0 ? 262144 : 60,
-		.geometry = { .block_bytes = BLOCK_BYTES, .block_count = BLOCKS, .timeout_ms = 1 },
+		.geometry = { .block_bytes = BLOCK_BYTES, .block_count = BLOCKS, .timeout_ms = 0 },
 	};
 	struct wh_source *source;
 	struct wh_error error = { 0 };
 	if (wh_source_replay_open(&config, &source, &error) != WH_OK) {
 		if (error.text[0] == '\0')
 			complain("refused without a word", 0);
-		close(fd);
-		return 0;
+		return -1;
 	}
 	struct wh_block block;
 	uint64_t frames = 0, received = 0, dropped = 0;
@@ -69,6 +65,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!source->ops->at_end(source) || received != frames || dropped != 0)
 		complain("the counters are wrong", received);
 	source->ops->close(source);
+	return (int64_t)frames;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char path[64];
+	int ends[2], fd = memfd_create("fuzz", MFD_CLOEXEC);
+	if (fd < 0 || (size > 0 && write(fd, data, size) != (ssize_t)size))
+		abort();
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	int64_t frames = replay(path, data, size);
 	close(fd);
+	if (size > PIPE_BYTES)
+		return 0;
+	/* The same through a pipe that has all of it. */
+	if (pipe(ends) != 0 || (size > 0 && write(ends[1], data, size) != (ssize_t)size))
+		abort();
+	close(ends[1]);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", ends[0]);
+	if (replay(path, data, size) != frames)
+		complain("a pipe gives something else", 0);
+	close(ends[0]);
 	return 0;
 }

@@ -26,6 +26,7 @@ enum { FRAME_MOST = BLOCK_BYTES - WH_CHUNK_FIRST_SLOT - 84 - 8 };
 
 struct fixture {
 	char path[64];
+	char name[64];                           /* of a pipe */
 	uint32_t sizes[FRAMES], lengths[FRAMES]; /* captured and original */
 	uint64_t times[FRAMES];
 	uint32_t count;
@@ -159,12 +160,16 @@ static uint32_t drain(struct fixture *fixture, bool (*wanted)(const struct fixtu
 {
 	struct wh_block block;
 	uint32_t number = 0, frames = 0;
-	while (next(fixture, &block)) {
+	while (!fixture->source->ops->at_end(fixture->source)) {
+		if (!next(fixture, &block)) {
+			if (!fixture->source->ops->at_end(fixture->source))
+				fixture->source->ops->wait(fixture->source, WH_NS_PER_SECOND);
+			continue;
+		}
 		block_check(fixture, &block, &number, wanted);
 		frames += block.frames;
 		release(fixture, block.index);
 	}
-	assert_true(fixture->source->ops->at_end(fixture->source));
 	uint64_t received = 0, dropped = 0;
 	fixture->source->ops->statistics(fixture->source, &received, &dropped);
 	assert_int_equal(received, frames);
@@ -460,6 +465,83 @@ static void a_mistake_in_a_long_filter(void **state)
 	assert_non_null(strstr(error.text, "it ends too soon"));
 }
 
+/* Makes a pipe descriptor FD for as long as the test runs; returns the end to write to. */
+struct plumbing {
+	int fd, before, ends[2];
+};
+
+static void plumb(struct plumbing *plumbing, int fd)
+{
+	plumbing->fd = fd;
+	assert_int_equal(pipe(plumbing->ends), 0);
+	plumbing->before = dup(fd);
+	assert_int_equal(dup2(plumbing->ends[0], fd), fd);
+}
+
+static void unplumb(const struct plumbing *plumbing)
+{
+	if (plumbing->before >= 0) {
+		dup2(plumbing->before, plumbing->fd);
+		close(plumbing->before);
+	} else {
+		close(plumbing->fd);
+	}
+	close(plumbing->ends[0]);
+	close(plumbing->ends[1]);
+}
+
+static void say(const struct plumbing *plumbing, const void *bytes, size_t length)
+{
+	assert_int_equal(write(plumbing->ends[1], bytes, length), length);
+}
+
+/* A pipe falls silent in the middle of a frame: what was whole comes out after the block timeout, and nothing waits for
+ * the rest. PATH names the pipe, which is descriptor FD. */
+static void silent_pipe(struct fixture *fixture, const char *path, int fd)
+{
+	struct plumbing plumbing;
+	uint8_t bytes[4096];
+	file_make(fixture, 5, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	FILE *file = fopen(fixture->path, "rb");
+	assert_non_null(file);
+	size_t length = fread(bytes, 1, sizeof(bytes), file);
+	fclose(file);
+	plumb(&plumbing, fd);
+	say(&plumbing, bytes, length);
+	say(&plumbing, bytes + 24, 7);
+	fixture->config.path = path;
+	replay_open(fixture);
+	struct wh_block block;
+	uint32_t number = 0;
+	while (!next(fixture, &block))
+		fixture->source->ops->wait(fixture->source, 60 * WH_NS_PER_SECOND);
+	block_check(fixture, &block, &number, NULL);
+	release(fixture, block.index);
+	assert_int_equal(number, 5);
+	assert_false(next(fixture, &block));
+	assert_false(fixture->source->ops->at_end(fixture->source));
+	/* One more, and the end that is asked for: what was let in comes out at once. */
+	say(&plumbing, bytes + 24 + 7, 9 + fixture->sizes[0]);
+	assert_false(next(fixture, &block));
+	fixture->source->ops->stop(fixture->source);
+	number = 0;
+	assert_true(next(fixture, &block));
+	block_check(fixture, &block, &number, NULL);
+	release(fixture, block.index);
+	assert_int_equal(number, 1);
+	assert_false(next(fixture, &block));
+	assert_string_equal(fixture->source->problem, "");
+	fixture->source->ops->close(fixture->source);
+	fixture->source = NULL;
+	unplumb(&plumbing);
+}
+
+static void silence_is_not_waited_for(void **state)
+{
+	silent_pipe(*state, "-", STDIN_FILENO);
+	silent_pipe(*state, "/dev/fd/99", 99);
+}
+
 static void *waker_main(void *argument)
 {
 	struct wh_source *source = argument;
@@ -469,45 +551,205 @@ static void *waker_main(void *argument)
 	return NULL;
 }
 
-/* A pipe falls silent in the middle of a frame: the end that is asked for then comes, with all that was whole. PATH
- * names the pipe, which is descriptor FD. */
-static void silent_pipe(struct fixture *fixture, const char *path, int fd)
+/* Of a form whose frames only libpcap knows, one that is cut off is waited for until somebody asks for the end. */
+static void silence_can_be_ended(void **state)
 {
-	int ends[2];
-	uint8_t bytes[4096];
-	file_make(fixture, 5, 100, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
-	FILE *file = fopen(fixture->path, "rb");
-	assert_non_null(file);
-	size_t length = fread(bytes, 1, sizeof(bytes), file);
-	fclose(file);
-	assert_int_equal(pipe(ends), 0);
-	assert_int_equal(write(ends[1], bytes, length), length);
-	assert_int_equal(write(ends[1], bytes + 24, 7), 7);
-	int before = dup(fd);
-	assert_int_equal(dup2(ends[0], fd), fd);
-	fixture->config.path = path;
+	struct fixture *fixture = *state;
+	/* Kuznetzov's: its records have a longer head. */
+	static const uint32_t bytes[] = { 0xA1B2CD34, 2 | 4 << 16, 0, 0, 65535, 1, 1700000000, 0, 60 };
+	struct plumbing plumbing;
+	plumb(&plumbing, STDIN_FILENO);
+	say(&plumbing, bytes, sizeof(bytes));
+	fixture->config.path = "-";
 	replay_open(fixture);
 	pthread_t thread;
 	assert_int_equal(pthread_create(&thread, NULL, waker_main, fixture->source), 0);
-	assert_int_equal(drain(fixture, NULL), 5);
+	assert_int_equal(drain(fixture, NULL), 0);
 	pthread_join(thread, NULL);
+	assert_string_equal(fixture->source->problem, "");
+	unplumb(&plumbing);
+}
+
+/* ---- byte by byte ---- */
+
+/* A file in one of the forms, and where each of its packets ends. */
+struct recording {
+	bool swapped;
+	uint8_t bytes[4096];
+	size_t length, ends[32];
+	uint32_t packets;
+};
+
+static void put16(struct recording *recording, uint32_t value)
+{
+	uint16_t word = (uint16_t)(recording->swapped ? __builtin_bswap16((uint16_t)value) : value);
+	memcpy(recording->bytes + recording->length, &word, sizeof(word));
+	recording->length += sizeof(word);
+}
+
+static void put32(struct recording *recording, uint32_t value)
+{
+	uint32_t word = recording->swapped ? __builtin_bswap32(value) : value;
+	memcpy(recording->bytes + recording->length, &word, sizeof(word));
+	recording->length += sizeof(word);
+}
+
+static void put_data(struct recording *recording, uint32_t length)
+{
+	memset(recording->bytes + recording->length, 0xEE, length);
+	recording->length += length;
+}
+
+static void packet_ends(struct recording *recording)
+{
+	recording->ends[recording->packets++] = recording->length;
+}
+
+static void record_pcap(struct recording *recording, uint32_t magic)
+{
+	static const uint32_t lengths[] = { 60, 0, 1, 300, 61 };
+	put32(recording, magic);
+	put16(recording, 2);
+	put16(recording, 4);
+	for (int i = 0; i < 2; i++)
+		put32(recording, 0);
+	put32(recording, 65535);
+	put32(recording, DLT_EN10MB);
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		put32(recording, 1700000000);
+		put32(recording, (uint32_t)i);
+		put32(recording, lengths[i]);
+		put32(recording, lengths[i] + 5);
+		put_data(recording, lengths[i]);
+		packet_ends(recording);
+	}
+}
+
+static void put_interface(struct recording *recording)
+{
+	put32(recording, 1);
+	put32(recording, 20);
+	put16(recording, DLT_EN10MB);
+	put16(recording, 0);
+	put32(recording, 65535);
+	put32(recording, 20);
+}
+
+/* What has no packet: a block of a type that nobody knows. */
+static void put_other(struct recording *recording, uint32_t data)
+{
+	put32(recording, 0x0BAD0BAD);
+	put32(recording, 12 + data);
+	put_data(recording, data);
+	put32(recording, 12 + data);
+}
+
+static void put_enhanced(struct recording *recording, uint32_t length)
+{
+	uint32_t total = 32 + (length + 3) / 4 * 4;
+	put32(recording, 6);
+	put32(recording, total);
+	for (int i = 0; i < 3; i++)
+		put32(recording, 0); /* interface, time */
+	put32(recording, length);
+	put32(recording, length);
+	put_data(recording, total - 32);
+	put32(recording, total);
+	packet_ends(recording);
+}
+
+static void put_section(struct recording *recording)
+{
+	put32(recording, 0x0A0D0D0A);
+	put32(recording, 28);
+	put32(recording, 0x1A2B3C4D);
+	put16(recording, 1);
+	put16(recording, 0);
+	put32(recording, UINT32_MAX);
+	put32(recording, UINT32_MAX);
+	put32(recording, 28);
+}
+
+static void record_pcapng(struct recording *recording)
+{
+	put_section(recording);
+	put_other(recording, 8);
+	put_interface(recording);
+	put_enhanced(recording, 60);
+	put_other(recording, 0);
+	put_other(recording, 40);
+	put_enhanced(recording, 1);
+	put_enhanced(recording, 0);
+	put_section(recording);
+	put_interface(recording);
+	put_enhanced(recording, 333);
+	put_other(recording, 4); /* nothing comes behind it */
+}
+
+/* Each byte by itself: a frame comes out with its last one, and whoever asks before that is not kept waiting. */
+static void check_bytes(struct fixture *fixture, const struct recording *recording, size_t head)
+{
+	struct plumbing plumbing;
+	struct wh_block block;
+	uint32_t packets = 0;
+	plumb(&plumbing, STDIN_FILENO);
+	say(&plumbing, recording->bytes, head);
+	fixture->config.path = "-";
+	fixture->config.geometry.timeout_ms = 0;
+	replay_open(fixture);
+	for (size_t i = head; i < recording->length; i++) {
+		assert_false(next(fixture, &block));
+		say(&plumbing, recording->bytes + i, 1);
+		if (packets == recording->packets || i + 1 != recording->ends[packets])
+			continue;
+		assert_true(next(fixture, &block));
+		assert_int_equal(block.frames, 1);
+		release(fixture, block.index);
+		packets++;
+	}
+	assert_int_equal(packets, recording->packets);
+	assert_false(next(fixture, &block));
+	assert_false(fixture->source->ops->at_end(fixture->source));
+	close(plumbing.ends[1]);
+	assert_false(next(fixture, &block));
+	assert_true(fixture->source->ops->at_end(fixture->source));
 	assert_string_equal(fixture->source->problem, "");
 	fixture->source->ops->close(fixture->source);
 	fixture->source = NULL;
-	if (before >= 0) {
-		dup2(before, fd);
-		close(before);
-	} else {
-		close(fd);
-	}
-	close(ends[0]);
-	close(ends[1]);
+	plumbing.ends[1] = dup(STDERR_FILENO);
+	unplumb(&plumbing);
 }
 
-static void silence_can_be_ended(void **state)
+static void frames_come_with_their_last_byte(void **state)
 {
-	silent_pipe(*state, "-", STDIN_FILENO);
-	silent_pipe(*state, "/dev/fd/99", 99);
+	static const uint32_t magics[] = { 0xA1B2C3D4, 0xA1B23C4D };
+	for (int swapped = 0; swapped < 2; swapped++) {
+		struct recording recording = { .swapped = swapped == 1 };
+		record_pcapng(&recording);
+		check_bytes(*state, &recording, 28 + 20 + 20); /* libpcap opens it with the first interface */
+		for (size_t i = 0; i < 2; i++) {
+			recording = (struct recording){ .swapped = swapped == 1 };
+			record_pcap(&recording, magics[i]);
+			check_bytes(*state, &recording, 24);
+		}
+	}
+}
+
+/* Frames that do not fit into what is read at once, and more than a block of them. */
+static void a_large_frame_through_a_pipe(void **state)
+{
+	struct fixture *fixture = *state;
+	file_make(fixture, 40, SNAPSHOT_MOST, PCAP_TSTAMP_PRECISION_NANO, DLT_EN10MB);
+	char command[128];
+	snprintf(command, sizeof(command), "cat %s", fixture->path);
+	FILE *cat = popen(command, "r");
+	assert_non_null(cat);
+	snprintf(fixture->name, sizeof(fixture->name), "/dev/fd/%d", fileno(cat));
+	fixture->config.path = fixture->name;
+	replay_open(fixture);
+	assert_int_equal(drain(fixture, NULL), 40);
+	assert_string_equal(fixture->source->problem, "");
+	pclose(cat);
 }
 
 /* The same bytes through a pipe that comes to its end by itself. */
@@ -665,7 +907,10 @@ int main(void)
 		WITH_FIXTURE(what_cannot_be_read_is_refused),
 		WITH_FIXTURE(a_mistake_in_a_filter_is_shown),
 		WITH_FIXTURE(a_mistake_in_a_long_filter),
+		WITH_FIXTURE(silence_is_not_waited_for),
 		WITH_FIXTURE(silence_can_be_ended),
+		WITH_FIXTURE(frames_come_with_their_last_byte),
+		WITH_FIXTURE(a_large_frame_through_a_pipe),
 		WITH_FIXTURE(pipe_that_ends),
 		WITH_FIXTURE(stop_lets_nothing_more_in),
 		WITH_FIXTURE(waiting_ends),
