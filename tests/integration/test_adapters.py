@@ -495,7 +495,7 @@ class One(case.Case):
 
     def test_no_frame_slips_past_the_filter(self):
         """Between opening the socket and attaching the filter, under full load, nothing gets through."""
-        self.blast(self.net.left, self.net.LEFT, count=0, seconds=60, size=60, **self.rate(60))
+        self.blast(self.net.left, self.net.LEFT, count=0, seconds=600, size=60, **self.rate(60))
         for _ in range(10):
             capture = self.capture(self.net.RIGHT, namespace=self.net.right, expression=["ip6"])
             outcome = capture.stop()

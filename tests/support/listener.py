@@ -35,6 +35,7 @@ class Listener(rig.Resource):
 
     def until(self, wanted, seconds, what):
         """Listens until WANTED(what is told) is true, and returns that."""
+        seconds = max(seconds, rig.PATIENCE)
         end = time.monotonic() + seconds
         while True:
             told = self.next(end - time.monotonic())

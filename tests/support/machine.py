@@ -48,7 +48,7 @@ class Machine(rig.Resource):
     """Boots the system at ROOT, whose files it changes for that, in NAMESPACE, a network. Skips the test where that
     cannot be. All of it, whatever it has started, ends with close()."""
 
-    def __init__(self, root, namespace, seconds=20):
+    def __init__(self, root, namespace, seconds=60):
         rig.need("unshare", "nsenter", "pivot_root")
         if not os.path.exists(os.path.join(root, "lib/systemd/systemd")):
             raise unittest.SkipTest("systemd is not installed")

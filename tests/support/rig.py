@@ -27,6 +27,7 @@ import time
 import unittest
 
 PREFIX = "wht"  # of the name of everything made here; the process id follows
+PATIENCE = 30  # seconds that an event is waited for at least: how busy the machine is, is no matter of any test
 PUBLIC = "/var/tmp"  # where there is a way for every user, which there need not be to a working copy
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -75,7 +76,9 @@ def need(*programs):
 
 
 def wait_for(condition, seconds, what):
-    """Waits until CONDITION() is true and returns its value. Fails after SECONDS, naming WHAT did not come."""
+    """Waits until CONDITION() is true and returns its value. Fails after SECONDS, or PATIENCE if that is longer, naming
+    WHAT did not come."""
+    seconds = max(seconds, PATIENCE)
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -284,7 +287,8 @@ class Process(Resource):
             os.kill(self.pid, number)
 
     def wait(self, seconds):
-        """Waits for its end and returns the exit status. Fails when that takes longer than SECONDS."""
+        """Waits for its end and returns the exit status. Fails when that takes longer than SECONDS and PATIENCE."""
+        seconds = max(seconds, PATIENCE)
         if self.running():
             # At the very moment of its end: a test may measure how long that takes.
             descriptor = os.pidfd_open(self.pid)
@@ -296,6 +300,22 @@ class Process(Resource):
                 raise AssertionError(f"{self.args[0]} did not end within {seconds} s; it said: {self.stderr()!r}")
             self._ended(0)
         return self.popen.returncode
+
+    def freeze(self):
+        """Stops it, and waits until each of its threads stands still: no system call of theirs is under way. What was
+        asked of io_uring may be."""
+        self.kill(signal.SIGSTOP)
+
+        def still():
+            for task in os.listdir(f"/proc/{self.pid}/task"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    with open(f"/proc/{self.pid}/task/{task}/stat", encoding="utf-8") as file:
+                        name, _, rest = file.read().rpartition(")")
+                    if rest.split()[0] != "T" and "(iou-" not in name:
+                        return False
+            return True
+
+        wait_for(still, PATIENCE, f"{self.args[0]} is stopped")
 
     def cpu_seconds(self):
         return self.usage.ru_utime + self.usage.ru_stime

@@ -29,7 +29,7 @@
 #include "engine/interfaces.h"
 #include "wirehaul.h"
 
-enum { REQUEST_BYTES = 4096, EVENTS_MAX = 4096, EVENT_TIMEOUT_MS = 2000 };
+enum { REQUEST_BYTES = 4096, EVENTS_MAX = 4096, EVENT_TIMEOUT_MS = 30000 };
 
 /* What the watch told, in order. */
 struct events {

@@ -450,18 +450,18 @@ static void a_mistake_in_a_long_filter(void **state)
 	fixture->config.filter = filter;
 	struct wh_error error = { 0 };
 	struct wh_source *source;
-	uint64_t before = wh_ns_monotonic();
+	clock_t before = clock(); /* of the processor, which others may want, too */
 	assert_int_equal(wh_source_replay_open(&fixture->config, &source, &error), WH_ERR_INPUT);
-	assert_true(wh_ns_monotonic() - before < WH_NS_PER_SECOND);
+	assert_true(clock() - before < CLOCKS_PER_SEC);
 	assert_non_null(strstr(error.text, "syntax error"));
 	assert_null(strstr(error.text, "at character"));
 	/* The longest for which it is looked for, and that at its very end. */
 	for (length = 4096 - 4; memcmp(filter + length, " or ", 4) != 0;)
 		length--;
 	filter[length + 4] = '\0';
-	before = wh_ns_monotonic();
+	before = clock();
 	assert_int_equal(wh_source_replay_open(&fixture->config, &source, &error), WH_ERR_INPUT);
-	assert_true(wh_ns_monotonic() - before < WH_NS_PER_SECOND);
+	assert_true(clock() - before < CLOCKS_PER_SEC);
 	assert_non_null(strstr(error.text, "it ends too soon"));
 }
 
