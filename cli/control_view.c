@@ -112,7 +112,7 @@ static void print_output(FILE *out, const json_t *now)
 	fprintf(out, LABEL "%s begun, %s; %s of packets\n", "files", text_count(get_count(now, "files")).s,
 		text_bytes(get_count(now, "bytes_on_disk")).s, text_bytes(get_count(now, "bytes_captured")).s);
 	if (get_count(now, "files_deleted") > 0 && json_is_null(json_object_get(now, "simulate")))
-		fprintf(out, LABEL "%s of the oldest were deleted to make room\n", "",
+		fprintf(out, LABEL "%s of the oldest deleted to make room\n", "",
 			text_count(get_count(now, "files_deleted")).s);
 	if (get_count(now, "files_left") > 0)
 		fprintf(out, LABEL "%s of the files that should have made room could NOT BE REMOVED\n", "",

@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "option_parsers.h"
+#include "option_word.h"
 #include "profile.h"
 #include "text.h"
 
@@ -154,17 +155,18 @@ const struct option_row *option_named(const char *name, enum option_id *id)
 static enum wh_result refuse_option(int found, char **argv, struct wh_message *message)
 {
 	const struct option_row *row = find_row(optopt);
+	char word[64];
+	option_word(argv, word, sizeof(word));
 	if (row != NULL && found == ':')
 		option_refuse(message, row, "a value is missing; give %s", row->argument);
 	else if (row != NULL && optopt >= LONG_BASE)
 		option_refuse(message, row, "this option takes no value; leave out what follows the '='");
 	else if (optopt != 0)
-		snprintf(message->text, sizeof(message->text), "there is no option -%c; wirehaul --help lists them all",
-			 optopt);
+		snprintf(message->text, sizeof(message->text), "there is no option %s; wirehaul --help lists them all",
+			 word);
 	else
 		snprintf(message->text, sizeof(message->text),
-			 "%.60s is no option, or short for more than one; wirehaul --help lists them all",
-			 argv[optind - 1]);
+			 "%s is no option, or short for more than one; wirehaul --help lists them all", word);
 	return WH_RESULT_USAGE;
 }
 

@@ -19,6 +19,7 @@ enum { PACKET_BLOCK = 2, SIMPLE_PACKET_BLOCK = 3, ENHANCED_PACKET_BLOCK = 6 };
 #define BYTE_ORDER_MAGIC     UINT32_C(0x1A2B3C4D)
 #define PCAP_MAGIC_US        UINT32_C(0xA1B2C3D4)
 #define PCAP_MAGIC_NS        UINT32_C(0xA1B23C4D)
+#define UNIT_DAMAGED         UINT64_MAX
 
 enum form { FORM_UNKNOWN, FORM_PCAP, FORM_PCAPNG };
 
@@ -26,6 +27,7 @@ struct wh_replay_input {
 	int fd;
 	int stop_fd; /* eventfd: do not wait any longer */
 	bool at_end, given_up;
+	int error; /* of a read that has failed: a socket tells of it once */
 	enum form form;
 	bool form_looked_for;
 	bool swapped;             /* the other byte order, from SCANNED on */
@@ -60,8 +62,12 @@ static bool fill(struct wh_replay_input *input)
 	if (input->to == BUFFER_BYTES)
 		make_room(input);
 	ssize_t count = read(input->fd, input->buffer + input->to, BUFFER_BYTES - input->to);
-	if (count < 0)
-		return errno == EINTR || errno == EAGAIN;
+	if (count < 0 && (errno == EINTR || errno == EAGAIN))
+		return true;
+	if (count < 0) {
+		input->error = errno;
+		return false;
+	}
 	size_t missing = HEAD_BYTES - input->head_bytes;
 	size_t taken = (size_t)count < missing ? (size_t)count : missing;
 	memcpy(input->head + input->head_bytes, input->buffer + input->to, taken);
@@ -83,17 +89,33 @@ static bool wait_for_more(struct wh_replay_input *input)
 	return !input->given_up;
 }
 
+/*
+ * The stream keeps what it gets and libpcap does not take yet, and nobody could say how much that is. So it gets no
+ * more than libpcap takes for its next packet; where that is not known, byte by byte. (An unbuffered stream would be
+ * that slow always: glibc reads such of fopencookie() a byte at a time.)
+ */
+static size_t stream_most(const struct wh_replay_input *input)
+{
+	if (input->at_end || (input->form_looked_for && input->form == FORM_UNKNOWN))
+		return SIZE_MAX;
+	return input->scanned > input->from ? input->scanned - input->from : 1;
+}
+
 /* The stream's: what libpcap asks for. */
 static ssize_t stream_read(void *cookie, char *buffer, size_t size)
 {
 	struct wh_replay_input *input = cookie;
 	while (input->from == input->to && !input->at_end) {
-		if (!wait_for_more(input))
+		if (input->error == 0 && !wait_for_more(input))
 			return input->given_up ? 0 : -1;
-		if (!fill(input))
+		if (input->error != 0 || !fill(input)) {
+			errno = input->error;
 			return -1;
+		}
 	}
-	size_t count = input->to - input->from < size ? input->to - input->from : size;
+	size_t count = input->to - input->from, most = stream_most(input);
+	count = count < most ? count : most;
+	count = count < size ? count : size;
 	memcpy(buffer, input->buffer + input->from, count);
 	input->from += count;
 	return (ssize_t)count;
@@ -114,8 +136,6 @@ enum wh_status wh_replay_input_open(const char *path, struct wh_replay_input **i
 		wh_replay_input_close(made);
 		return status;
 	}
-	/* Else the stream would take more than libpcap wants, and nobody could say what that is. */
-	setvbuf(*stream, NULL, _IONBF, 0);
 	*input = made;
 	return WH_OK;
 }
@@ -140,7 +160,8 @@ static void form_find(struct wh_replay_input *input)
 	}
 }
 
-/* Looks at the record or block at SCANNED. Returns its length, 0 where not even that is there. */
+/* Looks at the record or block at SCANNED. Returns its length, 0 where not even that is there, UNIT_DAMAGED where
+ * libpcap will refuse it. */
 static uint64_t unit_length(struct wh_replay_input *input, bool *packet)
 {
 	const uint8_t *at = input->buffer + input->scanned;
@@ -156,10 +177,13 @@ static uint64_t unit_length(struct wh_replay_input *input, bool *packet)
 		input->swapped = order == __builtin_bswap32(BYTE_ORDER_MAGIC);
 	*packet = type == PACKET_BLOCK || type == SIMPLE_PACKET_BLOCK || type == ENHANCED_PACKET_BLOCK;
 	uint32_t length = get32(input, at + 4);
-	return length > PCAPNG_BLOCK_LEAST ? length : PCAPNG_BLOCK_LEAST;
+	if (length < PCAPNG_BLOCK_LEAST || length % 4 != 0 ||
+	    (length <= there && get32(input, at + length - 4) != length))
+		return UNIT_DAMAGED;
+	return length;
 }
 
-/* Whether a packet behind FROM is whole, or so large that this cannot be told. */
+/* Whether a packet behind FROM is whole, or so large that this cannot be told, or damage comes first. */
 static bool packet_find(struct wh_replay_input *input)
 {
 	/* Between two packets, libpcap is where a record or block begins. */
@@ -188,9 +212,9 @@ bool wh_replay_input_is_ready(struct wh_replay_input *input)
 		if (input->to - input->from > BUFFER_BYTES / 2)
 			return true;
 		struct pollfd event = { .fd = input->fd, .events = POLLIN };
-		if (poll(&event, 1, 0) != 1)
+		if (input->error == 0 && poll(&event, 1, 0) != 1)
 			return false;
-		if (!fill(input))
+		if (input->error != 0 || !fill(input))
 			return true; /* libpcap will meet the error */
 	}
 	return true;

@@ -22,8 +22,9 @@ WH_MUST_CHECK enum wh_status wh_replay_input_open(const char *path, struct wh_re
 						  struct wh_error *error);
 
 /*
- * Whether libpcap can read its next packet without waiting for one: all of it is there, or the input has ended, or its
- * form is none that is known here (then it may wait). Reads what the pipe has; does not block.
+ * Whether libpcap is to be asked for its next packet: all of it is there, or the input has ended, failed or is damaged.
+ * Also where that cannot be told, and libpcap may wait: the form is none that is known here, the packet takes more than
+ * half of the buffer, or so much of other blocks comes before it. Reads what the pipe has; does not block.
  */
 bool wh_replay_input_is_ready(struct wh_replay_input *input);
 

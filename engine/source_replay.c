@@ -22,7 +22,8 @@
 enum {
 	SLOT_ALIGNMENT = 8, /* V3_ALIGNMENT of af_packet.c */
 	FRAME_AT = 84,      /* tp_mac of an Ethernet frame with PACKET_RESERVE 2: a multiple of 4 for any frame */
-	DIRECTION_UNKNOWN = PACKET_USER
+	DIRECTION_UNKNOWN = PACKET_USER,
+	REFUSED_AT_ONCE = 10000 /* frames that the filter refuses in a row; then whoever asks for a block goes on */
 };
 
 struct replay {
@@ -45,6 +46,7 @@ struct replay {
 	int wake_fd;
 	struct wh_replay_input *input; /* NULL: a plain file, which is never silent */
 	bool quiet;                    /* the input has no frame that is whole, and has not ended */
+	bool refuses;                  /* quiet, but only because the filter has refused so many; there may be more */
 	uint64_t timeout_ns; /* after which a block goes on its way though it has room, where the input is quiet */
 	/* The block that is being filled: */
 	uint32_t used, frames, last; /* behind its frames, how many they are, and where the last one begins */
@@ -54,7 +56,12 @@ struct replay {
 /* Gets the next frame of the file that passes the filter into held. False at the end, and where it is quiet. */
 static bool frame_fetch(struct replay *replay)
 {
+	uint32_t refused = 0;
 	while (replay->held_bytes == NULL) {
+		if (refused == REFUSED_AT_ONCE) {
+			replay->quiet = replay->refuses = true;
+			return false;
+		}
 		struct pcap_pkthdr *header;
 		const u_char *bytes;
 		replay->quiet = replay->input != NULL && !wh_replay_input_is_ready(replay->input);
@@ -72,6 +79,7 @@ static bool frame_fetch(struct replay *replay)
 		}
 		if (replay->source.filters && pcap_offline_filter(&replay->program, header, bytes) == 0) {
 			atomic_fetch_add_explicit(&replay->source.filtered, 1, memory_order_relaxed);
+			refused++;
 			continue;
 		}
 		replay->held = *header;
@@ -141,7 +149,6 @@ static void block_fill(struct replay *replay, uint8_t *base)
 		replay->used = WH_CHUNK_FIRST_SLOT;
 	}
 	uint32_t size;
-	replay->quiet = false;
 	while ((size = frame_put(replay, base + replay->used, source->block_bytes - replay->used,
 				 replay->frames == 0)) != 0) {
 		if (replay->frames == 0)
@@ -156,6 +163,7 @@ static bool replay_next(struct wh_source *source, struct wh_block *block)
 {
 	struct replay *replay = (struct replay *)source;
 	uint32_t index = replay->next;
+	replay->quiet = replay->refuses = false;
 	bool stopped = atomic_load_explicit(&replay->stopped, memory_order_relaxed);
 	if (replay->ended || (stopped && replay->frames == 0) ||
 	    atomic_load_explicit(&replay->lent[index], memory_order_acquire)) /* pairs with replay_release() */
@@ -210,6 +218,8 @@ static void replay_release(struct wh_source *source, uint32_t index)
 static void replay_wait(struct wh_source *source, uint64_t timeout_ns)
 {
 	struct replay *replay = (struct replay *)source;
+	if (replay->refuses)
+		return;
 	struct pollfd events[] = { { .fd = replay->wake_fd, .events = POLLIN },
 				   { .fd = replay->quiet ? wh_replay_input_fd(replay->input) : -1, .events = POLLIN } };
 	if (replay->quiet && replay->frames > 0) {

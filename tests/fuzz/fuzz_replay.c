@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* libFuzzer target: the bytes are a capture file for the replay, once as a file and once through a pipe; its blocks go
- * through the encoders. The source may
- * refuse the file or end it early and say why; what it does hand out must be encoded right. */
+ * through the encoders. The source may refuse the file or end it early and say why; what it does hand out must be
+ * encoded right, and be the same both times. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -595,6 +595,8 @@ static void test_refused_words(void **state)
 	refused_as("-abc", "-c");
 	refused_as("--other -a", "--other");
 	refused_as("--long=3 -a", "--long=3");
+	refused_as("-\303\251", "-\303\251");
+	refused_as("-b\303\251 -a", "-b\303\251");
 }
 
 static void test_contradictions(void **state)

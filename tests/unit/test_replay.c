@@ -7,11 +7,15 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <pcap/pcap.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -887,6 +891,124 @@ static void made_up_frames_are_cut(void **state)
 	}
 }
 
+/* ---- what must neither wait nor go round and round ---- */
+
+/* The ring is out and the pipe has more: that is waited for until a block is back, not asked for again and again. */
+static void a_ring_that_is_out_is_waited_for(void **state)
+{
+	struct fixture *fixture = *state;
+	static const uint32_t head[] = { 0xA1B2C3D4, 2 | 4 << 16, 0, 0, 65535, DLT_EN10MB };
+	static const uint32_t record[4 + 15] = { 1700000000, 0, 60, 60 };
+	struct plumbing plumbing;
+	struct wh_block blocks[BLOCKS], block;
+	plumb(&plumbing, STDIN_FILENO);
+	say(&plumbing, head, sizeof(head));
+	fixture->config.path = "-";
+	fixture->config.geometry.timeout_ms = 0;
+	replay_open(fixture);
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		say(&plumbing, record, sizeof(record));
+		assert_true(next(fixture, &blocks[i]));
+	}
+	say(&plumbing, record, sizeof(record));
+	assert_false(next(fixture, &block));
+	uint64_t since_ns = wh_ns_monotonic();
+	fixture->source->ops->wait(fixture->source, 50 * WH_NS_PER_MS);
+	assert_true(wh_ns_monotonic() - since_ns >= 50 * WH_NS_PER_MS);
+	release(fixture, blocks[0].index);
+	fixture->source->ops->wait(fixture->source, 60 * WH_NS_PER_SECOND);
+	assert_true(next(fixture, &block));
+	assert_int_equal(block.frames, 1);
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		release(fixture, i);
+	fixture->source->ops->close(fixture->source);
+	fixture->source = NULL;
+	unplumb(&plumbing);
+}
+
+/* A connection that is reset is no end of the input, though the kernel says so only once. */
+static void a_reset_connection_says_so(void **state)
+{
+	struct fixture *fixture = *state;
+	static const uint32_t head[] = { 0xA1B2C3D4, 2 | 4 << 16, 0, 0, 65535, DLT_EN10MB };
+	static const struct linger at_once = { .l_onoff = 1 };
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), near = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	assert_int_equal(connect(near, (struct sockaddr *)&address, length), 0);
+	int far = accept(listener, NULL, NULL), before = dup(STDIN_FILENO);
+	assert_int_equal(dup2(near, STDIN_FILENO), STDIN_FILENO);
+	assert_int_equal(write(far, head, sizeof(head)), sizeof(head));
+	fixture->config.path = "-";
+	replay_open(fixture);
+	assert_int_equal(setsockopt(far, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+	close(far);
+	assert_int_equal(drain(fixture, NULL), 0);
+	assert_non_null(strstr(fixture->source->problem, strerror(ECONNRESET)));
+	dup2(before, STDIN_FILENO);
+	close(before);
+	close(near);
+	close(listener);
+}
+
+/* Where the filter refuses all, who asks for the next block is told soon that there is none yet. */
+static void refused_frames_keep_nobody(void **state)
+{
+	enum { RECORDS = 1 << 20 };
+	struct fixture *fixture = *state;
+	static const uint32_t head[] = { 0xA1B2C3D4, 2 | 4 << 16, 0, 0, 65535, DLT_EN10MB };
+	struct wh_block block;
+	int fd = open(fixture->path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(write(fd, head, sizeof(head)), sizeof(head));
+	assert_int_equal(ftruncate(fd, (off_t)sizeof(head) + RECORDS * 16), 0); /* empty frames, in a hole */
+	close(fd);
+	int before = dup(STDIN_FILENO), input = open(fixture->path, O_RDONLY);
+	assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+	close(input);
+	fixture->config.filter = "tcp";
+	for (int turn = 0; turn < 2; turn++) {
+		fixture->config.path = turn == 0 ? "-" : fixture->path;
+		replay_open(fixture);
+		assert_false(next(fixture, &block));
+		assert_false(fixture->source->ops->at_end(fixture->source));
+		assert_in_range(atomic_load(&fixture->source->filtered), 1, RECORDS / 2);
+		assert_int_equal(drain(fixture, NULL), 0);
+		assert_int_equal(atomic_load(&fixture->source->filtered), RECORDS);
+		fixture->source->ops->close(fixture->source);
+		fixture->source = NULL;
+	}
+	dup2(before, STDIN_FILENO);
+	close(before);
+}
+
+/* Damage is told of when it is there, not when the pipe ends. */
+static void damaged_blocks_are_not_waited_behind(void **state)
+{
+	struct fixture *fixture = *state;
+	static const uint32_t damages[][4] = { { 5, 7, 0, 0 }, { 0, 0, 0, 0 }, { 5, 16, 0, 20 } };
+	for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
+		struct recording recording = { 0 };
+		struct plumbing plumbing;
+		struct wh_block block;
+		put_section(&recording);
+		put_interface(&recording);
+		plumb(&plumbing, STDIN_FILENO);
+		say(&plumbing, recording.bytes, recording.length);
+		say(&plumbing, damages[i], sizeof(damages[i]));
+		fixture->config.path = "-";
+		replay_open(fixture);
+		assert_false(next(fixture, &block));
+		assert_true(fixture->source->ops->at_end(fixture->source));
+		assert_string_not_equal(fixture->source->problem, "");
+		fixture->source->ops->close(fixture->source);
+		fixture->source = NULL;
+		unplumb(&plumbing);
+	}
+}
+
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, fixture_make, fixture_drop)
 
 int main(void)
@@ -911,6 +1033,10 @@ int main(void)
 		WITH_FIXTURE(silence_can_be_ended),
 		WITH_FIXTURE(frames_come_with_their_last_byte),
 		WITH_FIXTURE(a_large_frame_through_a_pipe),
+		WITH_FIXTURE(a_ring_that_is_out_is_waited_for),
+		WITH_FIXTURE(a_reset_connection_says_so),
+		WITH_FIXTURE(refused_frames_keep_nobody),
+		WITH_FIXTURE(damaged_blocks_are_not_waited_behind),
 		WITH_FIXTURE(pipe_that_ends),
 		WITH_FIXTURE(stop_lets_nothing_more_in),
 		WITH_FIXTURE(waiting_ends),
