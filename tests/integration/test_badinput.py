@@ -151,7 +151,7 @@ class BadInput(case.Case):
         self.assertTrue(said.endswith("\n"))
         for word in words:
             self.assertIn(word.lower(), said.lower())
-        self.assertLess(took, 10 * self.options.slow)
+        self.assertLess(took, 3 * self.options.slow)
         return said
 
     def test_nonsense(self):

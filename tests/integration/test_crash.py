@@ -66,9 +66,8 @@ class Crash(case.Case):
         # More than had been sent at the look at the counter may be there: the kill comes after it.
         return counted, max(0, before - max(counted["last"], began)), dropped
 
-    def kill_often(self, times, delays, rate, ring_kib, most, *options, slack=1):
-        """Kills TIMES times after DELAYS seconds, and allows for the loss of MOST frames, the kernel's drops aside; of
-        SLACK times as many where it is not a ring that bounds what is in flight but the time that a write takes."""
+    def kill_often(self, times, delays, rate, ring_kib, most, *options):
+        """Kills TIMES times after DELAYS seconds, and allows for the loss of MOST frames, the kernel's drops aside."""
         random.seed(SEED)
         pair = self.pair()
         # What other tests deleted is given back to the disk now, and not in the middle of a capture. For the same
@@ -83,7 +82,7 @@ class Crash(case.Case):
                 # tshark takes longer than all the rest.
                 tools = ("tcpdump", "capinfos", "tshark")[: 3 if number % 5 == 0 else 2]
                 counted, lost, dropped = self.kill_at(pair, blast, delay, ring_kib, tools, *options)
-                self.assertLessEqual(lost, slack * most + dropped)
+                self.assertLessEqual(lost, most + dropped)
                 losses.append(lost)
                 truncated += counted["truncated"]
                 growing += counted["growing_chunks"]
@@ -97,8 +96,8 @@ class Crash(case.Case):
               f"that grew, {overrun} found the ring overrun)", end=" ")
         self.assertGreater(found, 0)
         if self.full_size():
-            self.assertGreaterEqual(fruitful, 0.5 * times)
-            self.assertGreater(found, 0.25 * most * times)
+            self.assertGreaterEqual(fruitful, 0.8 * times)
+            self.assertGreater(found, 0.5 * most * times)
         return median, growing
 
     def kill_under_load(self, times, wanted, *options):
@@ -109,8 +108,8 @@ class Crash(case.Case):
         delays = 1.5 * in_ring / rate, 4 * in_ring / rate
         median, _ = self.kill_often(times, delays, rate, ring_kib, in_ring, "-C", "20", *options)
         if self.full_size():
-            # Chunks wait for company for a few hundredths of a second, no more: the ring does not have to fill up.
-            self.assertLess(median, in_ring / 2)
+            # Chunks wait for company for a few hundredths of a second, no more.
+            self.assertLess(median, in_ring / 4)
 
     def test_kill_under_load(self):
         self.kill_under_load(self.options.kills, FULL_RATE)
@@ -119,12 +118,11 @@ class Crash(case.Case):
         """Here frames are gathered in a chunk that is written again and again while it grows."""
         slow = self.options.slow
         delays = (0.8, 1.6) if slow == 1 else (2, 3)
-        # Twice the time, and once as much again: a disk may be busy for a while. But it is not each time.
+        # Twice the time: a disk may be busy for a while.
         most = int(2 * QUIET_SECONDS * slow * QUIET_RATE)
-        median, growing = self.kill_often(max(2, self.options.kills // 8), delays, QUIET_RATE, FULL_RING_KIB, most,
-                                          slack=2)
+        median, growing = self.kill_often(max(2, self.options.kills // 8), delays, QUIET_RATE, FULL_RING_KIB, most)
         self.assertGreater(growing, 0)
-        self.assertLessEqual(median, 0.75 * most)
+        self.assertLessEqual(median, most / 2)
 
     def test_kill_buffered(self):
         self.kill_under_load(max(2, self.options.kills // 5), FULL_RATE // 2, "--direct-io", "off")

@@ -243,7 +243,7 @@ class DropsTest(case.Case):
             mark = f"{rig.PREFIX}{process.pid}-"
             rig.wait_for(lambda: self.limited(mark) or not process.running(), 60, "there is a limit")
             self.assertTrue(process.running(), process.stderr())
-            time.sleep(random.uniform(0, 1))  # wherever it is then
+            time.sleep(random.uniform(0, 3))  # wherever it is then
             process.kill(number)
             process.wait(120)
             self.assertNothingLeft(process)
@@ -261,7 +261,7 @@ class DropsTest(case.Case):
             mark = f"{rig.PREFIX}{process.pid}-"
             rig.wait_for(lambda: self.made(mark) >= 2 or not process.running(), 60, "it has begun")
             self.assertTrue(process.running(), process.stderr())
-            time.sleep(random.uniform(0, 1))
+            time.sleep(random.uniform(0, 3))
             process.kill(number)
             process.wait(120)
             self.assertNothingLeft(process)

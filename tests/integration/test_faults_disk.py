@@ -112,7 +112,7 @@ class Disk(faults.FaultCase):
         self.disk.fail("write")
         self.said(capture, "Input/output error")
         sent, outcome = self.finish(capture, blast)
-        self.assertLess(outcome.seconds, 20 * self.options.slow)  # a fault that nobody waits for may last a minute
+        self.assertLess(outcome.seconds, 4 * self.options.slow)
         self.assertGivenUp(outcome, sent)
 
     def assertGivenUp(self, outcome, sent):

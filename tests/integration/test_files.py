@@ -237,7 +237,7 @@ class Files(case.Case):
         self.send(20000, **self.rate(SIZE, 50000))
         outcome = capture.stop()
         self.assertStopped(outcome)
-        self.assertLess(outcome.seconds, 18)  # as long as one of them hangs, from before the end on
+        self.assertLess(outcome.seconds, 10 * self.options.slow)
         self.assertComplete(self.count(outcome.files, size=SIZE, count=20000), 20000)
         self.assertIn("started", Path(log).read_text(encoding="ascii"))
 
@@ -301,8 +301,7 @@ class Files(case.Case):
             received.append(stats["frames_received"])
         written = sorted(versions)
         self.assertEqual(len(written), 4, "it is not renewed")
-        # Who is kept waiting writes late, and the next in time.
-        self.assertLess(min(after - before for before, after in zip(written, written[1:])), 1.5e9)
+        self.assertLess(written[-1] - written[0], 3 * 1.5e9)
         self.assertEqual(received, sorted(received))
         self.assertGreater(received[-1], received[0])
         sent = blast.stop()["sent"]

@@ -510,7 +510,7 @@ class Sender(case.Case):
         net = self.pair()
         sent = self.blast(net.left, net.LEFT, count=0, size=60, rate=1000, seconds=1).result()
         self.assertLessEqual(sent["sent"], 1001)
-        self.assertGreaterEqual(sent["sent"], 100)  # a busy machine may be late
+        self.assertGreaterEqual(sent["sent"], 500)
         blast = self.blast(net.left, net.LEFT, count=0, size=60)
         blast.wait_sent(1000)
         sent = blast.stop()
@@ -544,7 +544,7 @@ class Pipes(case.Case):
     def assertGivenUp(self, outcome):
         self.assertStopped(outcome, "error", 4)
         self.assertIn("nobody reads standard output", outcome.stderr)
-        self.assertLess(outcome.seconds, 20 * self.options.slow)
+        self.assertLess(outcome.seconds, 5 * self.options.slow)
         stats = outcome.stats
         self.assertEqual(stats["frames_received"], self.COUNT)
         self.assertEqual(stats["frames_received"], stats["frames_written"] + stats["frames_dropped"])
@@ -699,7 +699,7 @@ class Traffic(case.Case):
 
     def paced(self, options, per_second):
         # Who is kept from running near the end cannot make up for it. That does not happen each time.
-        for attempts in reversed(range(10)):
+        for last in (False, False, True):
             told, path = self.recorded(**options)
             sent = self.frames_of(path)
             self.assertEqual(len(sent), options["count"])
@@ -707,7 +707,7 @@ class Traffic(case.Case):
             try:
                 self.assertPaced(told, sent, per_second)
             except AssertionError:
-                if attempts == 0:
+                if last:
                     raise
             else:
                 return sent
@@ -841,22 +841,9 @@ class Traffic(case.Case):
         net = self.pair()
         told = self.blast(net.left, net.LEFT, method="xdp", size=60, count=(1 << 20) + 1000).result(300)
         self.assertEqual(told["sent"], (1 << 20) + 1000)
-        self.best_of_three(self.limited_in_time, net)
-        self.best_of_three(self.ended_by_a_signal, net)
-
-    def best_of_three(self, stopped, net):
-        """A busy machine may be late, but not each time."""
-        took = [stopped(net)]
-        while took[-1] >= 1 * self.options.slow:
-            self.assertLess(len(took), 3, took)
-            took.append(stopped(net))
-
-    def limited_in_time(self, net):
         told = self.blast(net.left, net.LEFT, method="xdp", size=60, seconds="0.2").result()
+        self.assertLess(told["seconds"], 1 * self.options.slow)
         self.assertGreater(told["sent"], 1000)
-        return told["seconds"]
-
-    def ended_by_a_signal(self, net):
         blast = self.blast(net.left, net.LEFT, method="xdp", size=60)
 
         def handles():
@@ -868,8 +855,8 @@ class Traffic(case.Case):
         start = time.monotonic()
         blast.kill(signal.SIGTERM)
         told = blast.result()
+        self.assertLess(time.monotonic() - start, 1 * self.options.slow)
         self.assertEqual(told["sent"], blast.sent())
-        return time.monotonic() - start
 
     def need_xdp(self):
         """Skips the test where the kernel makes no frames."""

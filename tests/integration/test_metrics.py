@@ -194,7 +194,7 @@ class Told(Metrics):
         self.assertGreater(one["wirehaul_ring_fill_max_ratio"], 0)
         self.assertLessEqual(one["wirehaul_ring_fill_ratio"], one["wirehaul_ring_fill_max_ratio"])
         self.assertLessEqual(one["wirehaul_ring_fill_max_ratio"], 1)
-        self.assertLess(abs(100 * one["wirehaul_free_space_ratio"] - rig.free_percent(self.scratch)), 10)
+        self.assertLess(abs(100 * one["wirehaul_free_space_ratio"] - rig.free_percent(self.scratch)), 2)
         self.assertGreater(one["wirehaul_space_left_bytes"], 0)
         # All of it was written within the last minute, and some of that has passed.
         rate = one["wirehaul_space_left_bytes"] / one["wirehaul_space_left_seconds"]
@@ -340,7 +340,7 @@ class Flood(Metrics):
         self.assertEqual(outcome.stats["frames_dropped"], 0)
         print(f"({wanted} callers in {flooded:.2f} s, answered after {max(times):.3f} s at most, {grown} KiB and "
               f"{most - before[1]} descriptors more, {sent} frames)", end=" ", flush=True)
-        self.assertLess(max(times), DEADLINE * self.options.slow)
+        self.assertLess(max(times), 2 * self.options.slow)
         self.assertLessEqual(most - before[1], 50)
         if self.full_size():
             self.assertLess(grown, 8192)

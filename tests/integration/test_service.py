@@ -45,7 +45,7 @@ class Service(case.Case):
             start = time.monotonic()
             self.listener.until(lambda told: told.get("WATCHDOG") == "1", 10 * self.options.slow, "a sign of life")
             waits.append(time.monotonic() - start)
-        self.assertLess(sorted(waits)[1], 2.5 * self.options.slow)  # one may be late on a busy machine
+        self.assertLess(max(waits), 2.5 * self.options.slow)
         status = self.listener.until(lambda told: "STATUS" in told, 7 * self.options.slow, "a status line")["STATUS"]
         self.assertRegex(status, r"^1,000 frames, .* 0 dropped")
         capture.kill(signal.SIGTERM)

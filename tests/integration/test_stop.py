@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import signal
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -32,22 +31,7 @@ class Stop(case.Case):
     def send(self, **options):
         return self.blast(self.net.left, self.net.LEFT, **options)
 
-    def at_once(self, stop):
-        """The end comes within a second. One may be held up by what else the machine does, but not each of three."""
-        for last in (False, False, True):
-            took = stop()
-            if took < 1.0 * self.options.slow:
-                return
-            self.assertFalse(last, f"it took {took} s, and longer than a second twice before")
-
-    def test_ctrl_c_under_full_load(self):
-        self.at_once(lambda: self.stop_under_load(signal.SIGINT))
-
-    def test_sigterm_under_full_load(self):
-        self.at_once(lambda: self.stop_under_load(signal.SIGTERM))
-
     def stop_under_load(self, number):
-        """Returns how long the end takes."""
         capture = self.start()
         blast = self.send(count=0, seconds=600, size=SIZE, **self.rate(SIZE))
         blast.wait_sent(self.frames(0.3))
@@ -56,6 +40,7 @@ class Stop(case.Case):
         outcome = capture.stop(number)
         blast.stop()
         self.assertStopped(outcome)
+        self.assertLess(outcome.seconds, 1.0 * self.options.slow)
         counted = self.count(outcome.files, size=SIZE)
         self.assertSound(counted)
         self.assertBooks(outcome, counted)
@@ -63,20 +48,22 @@ class Stop(case.Case):
         if outcome.stats["frames_dropped"] == 0:
             self.assertGreaterEqual(counted["last"], accepted)
         self.assertEqual(outcome.stats["frames_dropped"], 0)
-        return outcome.seconds
+
+    def test_ctrl_c_under_full_load(self):
+        self.stop_under_load(signal.SIGINT)
+
+    def test_sigterm_under_full_load(self):
+        self.stop_under_load(signal.SIGTERM)
 
     def test_stop_without_a_frame(self):
-        self.at_once(self.stop_without_a_frame)
-
-    def stop_without_a_frame(self):
         outcome = self.start().stop()
         self.assertStopped(outcome)
+        self.assertLess(outcome.seconds, 1.0 * self.options.slow)
         counted = self.count(outcome.files)
         self.assertSound(counted)
         self.assertNumbers(counted, frames=0, files=1)
         self.assertBooks(outcome, counted)
         self.assertOpens(outcome.files)
-        return outcome.seconds
 
     def test_second_signal_is_harmless(self):
         capture = self.start()
@@ -89,20 +76,18 @@ class Stop(case.Case):
         self.assertComplete(self.count(outcome.files, size=SIZE, count=self.frames(0.1)), self.frames(0.1))
 
     def test_idle_link(self):
-        """A lone frame is in the file, for every reader, at most 1.5 s after it arrived, unless the machine has other
-        things to do just then."""
+        """A lone frame is in the file, for every reader, at most 1.5 s after it arrived."""
         capture = self.start()
-        took = []
         for number in range(1, 6):
             self.send(count=1, first=number, size=60 * number).result()
             arrived = time.monotonic()
             rig.wait_for(lambda: self.frames_in(capture) == number, 5 * self.options.slow, "the frame is in the file")
-            took.append(time.monotonic() - arrived)
+            took = time.monotonic() - arrived
+            self.assertLess(took, 1.5 * self.options.slow)
             # A reader that comes just now finds a file in order.
             self.assertOpens(capture.files(), ["tcpdump", "capinfos"])
             # Frames fall into different moments of the writer's second.
             time.sleep(0.37)
-        self.assertLess(statistics.median(took), 1.5 * self.options.slow, took)
         outcome = capture.stop()
         self.assertStopped(outcome)
         self.assertComplete(self.count(outcome.files, mix="300,60,120,180,240", count=5), 5)
@@ -114,12 +99,12 @@ class Stop(case.Case):
         """The same with ten frames a second: each is readable in time, although others follow."""
         capture = self.start()
         blast = self.send(count=30, size=200, rate=10)
-        late = []
+        late = 0
         while blast.running():
             sent, at = blast.sent(), time.monotonic()
             rig.wait_for(lambda: self.frames_in(capture) >= sent, 5 * self.options.slow, "the frames are in the file")
-            late.append(time.monotonic() - at)
-        self.assertLess(statistics.median(late), 1.5 * self.options.slow, late)
+            late = max(late, time.monotonic() - at)
+        self.assertLess(late, 1.5 * self.options.slow)
         outcome = capture.stop()
         self.assertComplete(self.count(outcome.files, size=200, count=30), 30)
 
@@ -128,7 +113,7 @@ class Stop(case.Case):
         capture = self.start(*options)
         blast = self.send(count=0, seconds=600, size=SIZE, **(traffic or {"rate": 20000}))
         start = time.monotonic()
-        outcome = capture.outcome(60)
+        outcome = capture.outcome(25)
         blast.stop()
         counted = self.count(outcome.files, size=SIZE)
         self.assertSound(counted)
@@ -154,7 +139,7 @@ class Stop(case.Case):
         self.assertStopped(outcome, "duration")
         # By its own clock: it began before the sender was ready.
         self.assertGreaterEqual(outcome.stats["elapsed_seconds"], 2)
-        self.assertLess(seconds, 10 * self.options.slow)
+        self.assertLess(seconds, 3 * self.options.slow)
 
     def test_duration_on_an_idle_link(self):
         capture = self.start("-a", "duration:1")
